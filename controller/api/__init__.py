@@ -1,0 +1,1 @@
+"""The shapes of our kinds: one pydantic module each, and the generator of crds/."""

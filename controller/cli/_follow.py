@@ -1,0 +1,107 @@
+"""Telling what a workflow does while it does it: one line per change, on a terminal or in a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controller.cluster.client import Cluster
+from controller.cluster.kinds import WORKFLOW
+from controller.core.phases import TERMINAL
+
+Document = dict[str, Any]
+
+_MARKS = {
+    "pending": "·",
+    "executing": "▶",
+    "completed": "✔",
+    "failed": "✘",
+    "blocked": "✘",
+    "skipped": "-",
+    "rolled_back": "↩",
+    "rollback_failed": "✘",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that is new in a workflow's status; ``step`` is 0 where it concerns the whole."""
+
+    step: int
+    mark: str
+    text: str
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Tell what is new between two statuses, in the order in which people want to read it."""
+    told: list[Change] = []
+    if before.get("phase") != after.get("phase"):
+        plan = after.get("executionPlan") or {}
+        more = f" · plan {plan['planHash']} · {plan['strategy']}" if after["phase"] == "executing" and plan else ""
+        told.append(Change(0, "◆", after["phase"] + more))
+    old = {e["stepNumber"]: e for e in before.get("stepStatuses") or []}
+    for entry in after.get("stepStatuses") or []:
+        was = old.get(entry["stepNumber"], {})
+        state = (entry["status"], entry.get("attempts", 0), entry.get("rollbackAttempts", 0))
+        if state == (was.get("status", "pending"), was.get("attempts", 0), was.get("rollbackAttempts", 0)):
+            continue
+        undoing = entry.get("rollbackAttempts", 0) > was.get("rollbackAttempts", 0) and entry["status"] not in {
+            "rolled_back",
+            "rollback_failed",
+        }
+        word = "being taken back" if undoing else entry["status"].replace("_", " ")
+        detail = (
+            entry.get("errorMessage") or entry.get("message") or "" if entry["status"] in {"failed", "blocked", "rollback_failed"} else ""
+        )
+        told.append(
+            Change(
+                entry["stepNumber"],
+                "↩" if undoing else _MARKS.get(entry["status"], "?"),
+                f"{entry['stepNumber']:>2} {entry['name']:<22} {entry['action']:<20} {word}" + (f": {detail}" if detail else ""),
+            )
+        )
+    if after.get("waitingFor") and before.get("waitingFor") != after.get("waitingFor"):
+        told.append(Change(0, "…", f"waits for {after['waitingFor']}"))
+        if after.get("remedy"):
+            told.append(Change(0, " ", f"  → {after['remedy']}"))
+    return told
+
+
+async def statuses(cluster: Cluster, namespace: str, name: str, *, timeout: float) -> AsyncIterator[Document]:
+    """Every state of one workflow that the API server shows, from now until it has ended.
+
+    Raises:
+        TimeoutError: it has not ended within ``timeout`` seconds.
+        NotFoundError: there is no such workflow.
+    """
+    deadline = time.monotonic() + timeout
+    seen = await cluster.get(WORKFLOW, namespace, name)
+    yield seen
+    while (seen.get("status") or {}).get("phase") not in TERMINAL:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(
+                f"workflow {namespace}/{name} has not ended within {timeout:g} s; it is {(seen.get('status') or {}).get('phase')}"
+            )
+        version = seen["metadata"]["resourceVersion"]
+        async for event in _events(cluster, namespace, name, version, left):
+            seen = event
+            yield seen
+            if (seen.get("status") or {}).get("phase") in TERMINAL:
+                return
+
+
+async def _events(cluster: Cluster, namespace: str, name: str, version: str, seconds: float) -> AsyncIterator[Document]:
+    watch = cluster.watch(WORKFLOW, namespace, version, seconds, field_selector=f"metadata.name={name}")
+    try:
+        async with asyncio.timeout(seconds):
+            async for event in watch:
+                if event is not None and event["type"] in {"ADDED", "MODIFIED"}:
+                    yield event["object"]
+    except TimeoutError:
+        return
+    finally:
+        await watch.aclose()

@@ -1,0 +1,61 @@
+"""`phasegate run`: the controller, in the foreground; in a pod it needs no flags."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from controller.cli._exits import CommandError, Exit
+from controller.observe.logs import start_logging
+from controller.run import CONTROLLERS, Options
+from controller.run import run as run_controller
+
+_OPA_TOKEN = "PHASEGATE_OPA_TOKEN"  # noqa: S105 - the name of a variable
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    defaults = Options()
+    parser = commands.add_parser("run", help="the controller, in the foreground")
+    parser.add_argument("--kubeconfig", type=Path, help="kubeconfig file (default: the pod's ServiceAccount, else KUBECONFIG)")
+    parser.add_argument("--opa", default=defaults.opa, help="URL of the OPA that decides (default: %(default)s)")
+    parser.add_argument("--opa-binary", type=Path, help="the opa that checks policies before they are served (default: that on the PATH)")
+    parser.add_argument("--bundle-addr", default=defaults.bundle_addr, help="where OPA fetches its bundle, host:port (default: %(default)s)")
+    parser.add_argument("--health-addr", default=defaults.health_addr, help="/healthz and /readyz, host:port (default: %(default)s)")
+    parser.add_argument("--metrics-addr", default=defaults.metrics_addr, help="/metrics, host:port (default: %(default)s)")
+    parser.add_argument("--metrics-open", action="store_true", help="let anyone read /metrics (for a local control plane only)")
+    parser.add_argument("--controllers", default=",".join(CONTROLLERS), help="which of %(default)s to run, separated by commas")
+    parser.add_argument("--namespaces", nargs="+", default=[], metavar="NAMESPACE", help="look at these namespaces only (default: all)")
+    parser.add_argument("--log-format", choices=("json", "text"), default="json", help="json lines, or text for people (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT."""
+    start_logging(arguments.log_format)
+    controllers = frozenset(name.strip() for name in arguments.controllers.split(",") if name.strip())
+    if unknown := sorted(controllers - set(CONTROLLERS)):
+        raise CommandError(f"--controllers: {', '.join(unknown)} is not one of {', '.join(CONTROLLERS)}", Exit.USAGE)
+    namespaces = tuple(name for given in arguments.namespaces for name in given.split(",") if name)
+    options = Options(
+        kubeconfig=arguments.kubeconfig,
+        opa=arguments.opa,
+        opa_token=os.environ.get(_OPA_TOKEN),
+        bundle_addr=arguments.bundle_addr,
+        health_addr=arguments.health_addr,
+        metrics_addr=arguments.metrics_addr,
+        metrics_open=arguments.metrics_open,
+        controllers=controllers,
+        namespaces=namespaces,
+        opa_program=arguments.opa_binary or _opa_program(),
+    )
+    return asyncio.run(run_controller(options))
+
+
+def _opa_program() -> Path:
+    if on_path := shutil.which("opa"):
+        return Path(on_path)
+    raise CommandError("there is no opa on the PATH to check policies with; name one with --opa-binary", Exit.USAGE)

@@ -1,0 +1,174 @@
+"""What an operation may be, and whether it has happened: pure judgements on one rendered request and one live object.
+
+Two questions are answered here. `forbidden`: may a request of this shape be sent at all, whatever policy said? And `look`: after an
+ambiguous answer, is the new state there, is the old one still there, or neither (protocol.md)?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from controller.core.names import ATTEMPT_ANNOTATION
+from controller.core.verdict import OperationRequest
+
+_NAMESPACED = {
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("apps/v1", "ReplicaSet"),
+    ("v1", "Pod"),
+    ("v1", "ConfigMap"),
+    ("v1", "Secret"),
+    ("v1", "Service"),
+    ("v1", "PersistentVolumeClaim"),
+    ("batch/v1", "Job"),
+    ("batch/v1", "CronJob"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("networking.k8s.io/v1", "Ingress"),
+}
+_CLUSTER_SCOPED = {("v1", "Node")}
+_SUBRESOURCES = {("Pod", "eviction"), ("Deployment", "scale"), ("StatefulSet", "scale")}
+
+Json = Mapping[str, Any]
+_ABSENT = object()
+
+
+class Sight(StrEnum):
+    """What a look at the target found."""
+
+    APPLIED = "applied"
+    NOT_APPLIED = "not_applied"
+    CHANGED = "changed"
+
+
+def forbidden(request: OperationRequest) -> str:
+    """Say why a rendered request must not be sent, or nothing if it may.
+
+    This is the bound that no policy can widen: no kind outside the list (so no RBAC, admission, or custom resources of ours), no
+    subresource but eviction and scale, cluster-scoped kinds only where listed.
+    """
+    what = f"{request.verb} {request.kind} {request.namespace or ''}/{request.name}"
+    target = (request.apiVersion, request.kind)
+    if target in _CLUSTER_SCOPED:
+        if request.namespace:
+            return f"{what}: {request.kind} is cluster-scoped and takes no namespace"
+    elif target not in _NAMESPACED:
+        return f"{what}: kind {request.apiVersion} {request.kind} is not among the kinds that operations may touch"
+    elif not request.namespace:
+        return f"{what}: a namespace is missing"
+    if request.subresource and (request.kind, request.subresource) not in _SUBRESOURCES:
+        return f"{what}: subresource {request.subresource!r} is not among those that operations may touch"
+    if request.verb == "patch" and (request.patchType is None or request.body is None):
+        return f"{what}: a patch needs patchType and body"
+    if request.verb in {"delete", "evict"} and not request.uid:
+        return f"{what}: a deletion needs the uid of the object it means"
+    if request.verb in {"create", "job"} and not isinstance(request.body, dict):
+        return f"{what}: a creation needs the object as body"
+    return ""
+
+
+def look(request: OperationRequest, live: Json | None, attempt_uid: str) -> Sight:
+    """Judge from the live object whether a request that was sent, or not, has been carried out.
+
+    Args:
+        request: the recorded operation.
+        live: the target as the API server has it now; None if there is none.
+        attempt_uid: uid of the KubernetesExecution; its creations are marked with it.
+    """
+    match request.verb:
+        case "create" | "job":
+            return _look_created(live, attempt_uid)
+        case "delete" | "evict":
+            return _look_deleted(live, request.uid)
+        case "patch":
+            return _look_patched(request, live)
+
+
+def _look_created(live: Json | None, attempt_uid: str) -> Sight:
+    if live is None:
+        return Sight.NOT_APPLIED
+    mark = (live["metadata"].get("annotations") or {}).get(ATTEMPT_ANNOTATION)
+    return Sight.APPLIED if mark == attempt_uid else Sight.CHANGED
+
+
+def _look_deleted(live: Json | None, uid: str | None) -> Sight:
+    if live is None or live["metadata"]["uid"] != uid or live["metadata"].get("deletionTimestamp"):
+        return Sight.APPLIED
+    return Sight.NOT_APPLIED
+
+
+def _look_patched(request: OperationRequest, live: Json | None) -> Sight:
+    if live is None:
+        return Sight.CHANGED
+    if isinstance(request.body, list):
+        return _look_json_patched(request.body, live)
+    body = request.body or {}
+    wanted = {key: value for key, value in body.items() if key != "metadata"}
+    guard = dict(body.get("metadata") or {})
+    uid, version = guard.pop("uid", None), guard.pop("resourceVersion", None)
+    if uid is not None and live["metadata"]["uid"] != uid:
+        return Sight.CHANGED
+    if guard:
+        wanted["metadata"] = guard
+    if _contains(live, wanted):
+        return Sight.APPLIED
+    return Sight.NOT_APPLIED if version is not None and live["metadata"]["resourceVersion"] == version else Sight.CHANGED
+
+
+def _look_json_patched(patch: Sequence[Json], live: Json) -> Sight:
+    uid_tests = [entry for entry in patch if entry["op"] == "test" and entry["path"] == "/metadata/uid"]
+    if any(_at(live, entry["path"]) != entry["value"] for entry in uid_tests):
+        return Sight.CHANGED
+    if all(_done(entry, live) for entry in patch if entry["op"] != "test"):
+        return Sight.APPLIED
+    tests = (entry for entry in patch if entry["op"] == "test")
+    return Sight.NOT_APPLIED if all(_at(live, entry["path"]) == entry["value"] for entry in tests) else Sight.CHANGED
+
+
+def _done(entry: Json, live: Json) -> bool:
+    found = _at(live, entry["path"])
+    if entry["op"] == "remove":
+        return found is _ABSENT
+    return found is not _ABSENT and _contains(found, entry["value"])
+
+
+def _at(document: Any, pointer: str) -> Any:
+    """Follow a JSON pointer; `_ABSENT` where it leads nowhere."""
+    at = document
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(at, Mapping) and key in at:
+            at = at[key]
+        elif isinstance(at, list) and key.isdigit() and int(key) < len(at):
+            at = at[int(key)]
+        else:
+            return _ABSENT
+    return at
+
+
+def _contains(live: Any, wanted: Any) -> bool:
+    """Tell whether everything wanted is there; null means absent, and items of a list are matched by `name` where they have one."""
+    if isinstance(wanted, Mapping):
+        if not isinstance(live, Mapping):
+            return False
+        return all(live.get(key) is None if value is None else key in live and _contains(live[key], value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        if not isinstance(live, list):
+            return False
+        if wanted and all(isinstance(item, Mapping) and "name" in item for item in wanted):
+            by_name = {item.get("name"): item for item in live if isinstance(item, Mapping)}
+            return all(item["name"] in by_name and _contains(by_name[item["name"]], item) for item in wanted)
+        return len(live) == len(wanted) and all(_contains(a, b) for a, b in zip(live, wanted, strict=True))
+    return bool(live == wanted)
+
+
+def without_value_tests(request: OperationRequest) -> OperationRequest:
+    """Make an undo that policy allows to overwrite a foreign change: only the object's identity is still tested."""
+    if not isinstance(request.body, list):
+        return request
+    kept = [entry for entry in request.body if entry["op"] != "test" or entry["path"] == "/metadata/uid"]
+    return request.model_copy(update={"body": kept})

@@ -1,0 +1,1 @@
+"""Carrying out operations on targets: the one choke point for writes."""

@@ -1,0 +1,292 @@
+"""What each gate is asked: the contract's question side, version v1.
+
+Typed dicts, because the documents are plain JSON that is built a thousand times a second; schemas/<gate>_input.json is generated
+from them (controller.gates.schemas), so that `opa check --schema` finds a misspelt field in a policy.
+Times are RFC 3339 strings in UTC; durations are Go duration strings, as the author wrote them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import TypedDict  # typing.TypedDict tells pydantic too little before Python 3.12
+
+CONTRACT = "v1"
+
+
+class Metadata(TypedDict, total=False):
+    """Of the workflow."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    creationTimestamp: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+class ConditionSpec(TypedDict, total=False):
+    """One entry of a step's preConditions or postConditions."""
+
+    type: str
+    description: str
+    rego: str
+    required: bool
+    timeout: str
+
+
+class RollbackSpec(TypedDict, total=False):
+    """The author's own way back; ``action`` is canonical."""
+
+    action: str
+    parameters: dict[str, Any]
+    timeout: str
+
+
+class Step(TypedDict, total=False):
+    """One step as a gate sees it.
+
+    Everything the author wrote, with ``action`` in canonical snake_case, ``dependsOn`` resolved to step numbers and defaults
+    filled in, and how far it is.
+    """
+
+    stepNumber: int
+    name: str
+    action: str
+    targetCluster: str
+    parameters: dict[str, Any]
+    criticalStep: bool
+    maxRetries: int
+    timeout: str
+    dependsOn: list[int]
+    preConditions: list[ConditionSpec]
+    postConditions: list[ConditionSpec]
+    rollbackSpec: RollbackSpec
+    # how far it is
+    status: str
+    attempts: int
+    retriesAttempted: int
+    errorType: str
+    message: str
+    startTime: str
+    endTime: str
+    completionOrder: int
+    reversible: bool
+    operationsSent: bool
+    serviceAccount: str
+
+
+class ApprovalState(TypedDict, total=False):
+    """Where the approval stands; times are those of the first time it was asked."""
+
+    requestedAt: str
+    expiresAt: str
+
+
+class WorkflowStatus(TypedDict, total=False):
+    """The compact side of the workflow's status."""
+
+    phase: str
+    planHash: str
+    strategy: str
+    totalSteps: int
+    completedSteps: int
+    skippedSteps: int
+    failedStep: int
+    failureReason: str
+    startTime: str
+    validationStartTime: str
+    executionStartTime: str
+    monitoringStartTime: str
+    rollbackStartTime: str
+    approval: ApprovalState
+    actionDigests: dict[str, str]
+    simulate: bool
+
+
+class Workflow(TypedDict, total=False):
+    """The workflow without its steps."""
+
+    metadata: Metadata
+    spec: dict[str, Any]
+    status: WorkflowStatus
+
+
+class OperationRecord(TypedDict, total=False):
+    """One operation of an attempt as its status keeps it."""
+
+    do: dict[str, Any]
+    undo: dict[str, Any] | None
+    sentAt: str
+    answeredAt: str
+    resourceVersionBefore: str
+    resourceVersionAfter: str
+    uid: str
+
+
+class Attempt(TypedDict, total=False):
+    """One try at a step.
+
+    ``owned``: its workflow is alive, owns it, and lists it as the current attempt of the step.
+    ``since``: condition type → when it was first seen unmet.
+    """
+
+    name: str
+    uid: str
+    number: int
+    owned: bool
+    rollback: bool
+    undoOf: str
+    overwrite: bool
+    phase: str
+    startTime: str
+    completionTime: str
+    operations: list[OperationRecord]
+    since: dict[str, str]
+    errorType: str
+    message: str
+    failureReason: str
+    result: dict[str, Any]
+
+
+class DryRunError(TypedDict, total=False):
+    """What the API server said to one dry-run request."""
+
+    status: int
+    reason: str
+    message: str
+
+
+class DryRunStep(TypedDict, total=False):
+    """One step's `action` verdict without an attempt, and the server's answers to its operations."""
+
+    step: int
+    action: str
+    decision: str
+    reasons: list[dict[str, Any]]
+    errors: list[DryRunError]
+    depends: bool
+
+
+class DryRun(TypedDict, total=False):
+    """``performed`` is false where the author left the dry-run out."""
+
+    performed: bool
+    steps: list[DryRunStep]
+
+
+class ApprovalDecision(TypedDict, total=False):
+    """One person's decision on this very workflow and plan; admission proved who it was."""
+
+    approver: str
+    groups: list[str]
+    decision: str
+    planHash: str
+    workflowUid: str
+    comment: str
+    time: str
+    source: str
+
+
+class Cancel(TypedDict, total=False):
+    """A cancel that somebody asked for."""
+
+    reason: str
+
+
+class Question(TypedDict, total=False):
+    """What every gate is asked."""
+
+    contract: str
+    gate: str
+    now: str
+    workflow: Workflow
+    facts: dict[str, dict[str, Any]]
+
+
+class PlanningQuestion(Question, total=False):
+    """All steps; the graph is sound."""
+
+    steps: list[Step]
+
+
+class SafetyQuestion(Question, total=False):
+    """All steps, and what the dry-run said."""
+
+    steps: list[Step]
+    dry_run: DryRun
+
+
+class ApprovalQuestion(Question, total=False):
+    """All steps, and every decision for this plan."""
+
+    steps: list[Step]
+    approvals: list[ApprovalDecision]
+
+
+class DispatchQuestion(Question, total=False):
+    """``ready`` in plan order; ``steps`` holds the ready and the running ones; ``since`` keys are `<step>/<type>`."""
+
+    steps: list[Step]
+    ready: list[int]
+    running: list[int]
+    since: dict[str, str]
+
+
+class CompletionQuestion(Question, total=False):
+    """The step whose attempt ended well."""
+
+    step: Step
+    attempt: Attempt
+    since: dict[str, str]
+
+
+class FailureQuestion(Question, total=False):
+    """The step whose attempt failed, or a cancel (then without a step); ``steps`` are all started ones."""
+
+    step: Step
+    steps: list[Step]
+    attempt: Attempt
+    cancel: Cancel
+
+
+class MonitoringQuestion(Question, total=False):
+    """All started steps."""
+
+    steps: list[Step]
+
+
+class RollbackQuestion(Question, total=False):
+    """All started steps."""
+
+    steps: list[Step]
+
+
+class ActionQuestion(Question, total=False):
+    """One step; no ``attempt`` while the workflow is only validated; ``undo`` on an undo attempt: the recorded operations."""
+
+    step: Step
+    attempt: Attempt
+    undo: list[dict[str, Any]]
+
+
+class VerifyQuestion(Question, total=False):
+    """One step and the attempt whose operations were answered."""
+
+    step: Step
+    attempt: Attempt
+
+
+QUESTIONS: dict[str, type[Question]] = {
+    "planning": PlanningQuestion,
+    "safety": SafetyQuestion,
+    "approval": ApprovalQuestion,
+    "dispatch": DispatchQuestion,
+    "completion": CompletionQuestion,
+    "failure": FailureQuestion,
+    "monitoring": MonitoringQuestion,
+    "rollback": RollbackQuestion,
+    "action": ActionQuestion,
+    "verify": VerifyQuestion,
+}

@@ -1,0 +1,1 @@
+"""The embedded control plane: programs, certificates, processes, kwok stages."""

@@ -1,0 +1,1 @@
+"""What outsiders see of the program: logs, metrics, health."""

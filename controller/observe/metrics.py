@@ -1,0 +1,161 @@
+"""Every metric of this program, by its exact name, in one registry of its own.
+
+Label values come from small closed sets; no label ever holds the name of an object.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+# Without this, the counter `…_created_total` would come with a series `…_created_created` that nobody can explain.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_PHASE_BUCKETS = (1, 5, 10, 30, 60, 120, 300, 600)
+_STEP_BUCKETS = (1, 5, 10, 30, 60, 120, 300)
+_SCORE_BUCKETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+_SIZE_BUCKETS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
+_LIFE_BUCKETS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 14400, 86400)
+_FAST_BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1, 2.5, 5)
+_WAIT_BUCKETS = (1, 10, 60, 300, 900, 3600, 14400, 43200, 86400)
+
+ROLLBACK_REASONS = frozenset({"step_failure", "validation_failure", "manual"})
+
+
+class Metrics:
+    """One attribute per metric, and typed verbs for those that several modules feed."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._workflow_metrics()
+        self._step_metrics()
+        self._gate_metrics()
+        self._process_metrics()
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+    # -- verbs, in the shape in which other modules take an observer -----------------------------------------------------
+
+    def observe_request(self, verb: str, kind: str, code: int, seconds: float, throttled: float) -> None:  # noqa: ARG002 - the observer's shape
+        """One API request; how long it took is the API server's own metric already."""
+        self.api_requests.labels(verb, kind, str(code)).inc()
+        if throttled > 0:
+            self.api_throttled_seconds.inc(throttled)
+
+    def observe_reconnection(self, kind: str) -> None:
+        """A watch broke and was taken up again."""
+        self.watch_reconnections.labels(kind).inc()
+
+    def observe_queue_wait(self, seconds: float) -> None:
+        """A worker took a key that was ready for ``seconds``."""
+        self.queue_latency.observe(seconds)
+
+    def observe_gate(self, gate: str, decision: str, code: str, seconds: float) -> None:
+        """One verdict; ``code`` is that of its first reason, empty for a plain allow."""
+        self.gate_decisions.labels(gate, decision, code).inc()
+        self.gate_latency.labels(gate).observe(seconds)
+
+    def observe_facts(self, verb: str, seconds: float) -> None:
+        """One read that a gate asked for."""
+        self.facts_latency.labels(verb).observe(seconds)
+
+    def observe_policy_set(self, revision: str) -> None:
+        """Exactly one revision is served: this one."""
+        self.policy_set_info.clear()
+        self.policy_set_info.labels(revision).set(1)
+
+    def observe_rollback(self, reason: str) -> None:
+        """A rollback began; a reason outside the closed set counts as ``manual``."""
+        self.rollbacks.labels(reason if reason in ROLLBACK_REASONS else "manual").inc()
+
+    @contextmanager
+    def status_update(self) -> Iterator[None]:
+        """Time one status write and count how it went; the caller counts conflicts by ``status_updates`` itself."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.status_update_duration.observe(time.perf_counter() - began)
+
+    # -- the metrics -----------------------------------------------------------------------------------------------------
+
+    def _workflow_metrics(self) -> None:
+        self.executions = self._counter("workflowexecution_executions", "Workflows that ended, by outcome", "outcome")
+        self.phase_duration = self._histogram(
+            "workflowexecution_phase_duration_seconds", "Time workflows spent in a phase", _PHASE_BUCKETS, "phase"
+        )
+        self.active_executions = self._gauge("workflowexecution_active_executions", "Workflows that have not ended")
+        self.created = self._counter("workflowexecution_created", "Workflows first seen")
+        self.deleted = self._counter("workflowexecution_deleted", "Workflows deleted")
+        self.lifecycle_duration = self._histogram(
+            "workflowexecution_lifecycle_duration_seconds", "Time from start to a terminal phase", _LIFE_BUCKETS
+        )
+        self.workflow_steps = self._histogram("workflowexecution_workflow_steps", "Steps per workflow", _SIZE_BUCKETS)
+        self.validation_failures = self._counter("workflowexecution_validation_failures", "Workflows that failed validating")
+        self.validation_status = self._gauge("workflowexecution_validation_status", "Workflows by validation status", "status")
+        self.oldest_in_phase = self._gauge(
+            "workflowexecution_oldest_in_phase_seconds",
+            "Age of the workflow that is longest in a phase; waiting for approval and suspended ones are left out",
+            "phase",
+        )
+        self.rollbacks = self._counter("workflowexecution_rollbacks", "Rollbacks begun, by reason", "reason")
+        self.effectiveness_score = self._histogram(
+            "workflowexecution_effectiveness_score", "Effectiveness score of ended workflows", _SCORE_BUCKETS
+        )
+        self.safety_validation = self._counter("workflowexecution_safety_validation", "Safety checks judged", "check_type", "result")
+        self.adaptive_adjustments = self._counter("workflowexecution_adaptive_adjustments", "Adjustments by policy", "adjustment_type")
+        self.dependency_resolution_failures = self._counter(
+            "workflowexecution_dependency_resolution_failures", "Workflows whose dependencies are unknown or circular"
+        )
+        self.execution_creation_failures = self._counter(
+            "workflowexecution_execution_creation_failures", "KubernetesExecutions that could not be created"
+        )
+        self.status_updates = self._counter("workflowexecution_status_updates", "Status writes: success, failure or conflict", "result")
+        self.status_update_duration = self._histogram(
+            "workflowexecution_status_update_duration_seconds", "Time a status write takes", _FAST_BUCKETS
+        )
+        self.watch_reconnections = self._counter(
+            "workflowexecution_watch_reconnections", "Watches that broke and were taken up again", "kind"
+        )
+
+    def _step_metrics(self) -> None:
+        self.steps_created = self._counter("workflowexecution_steps_created", "Attempts created", "action")
+        self.steps_completed = self._counter("workflowexecution_steps_completed", "Attempts ended", "action", "status")
+        self.step_creation = self._counter("workflowexecution_step_creation", "Creations of attempts, by result", "result")
+        self.concurrent_steps = self._gauge("workflowexecution_concurrent_steps", "Attempts that run now")
+        self.step_completion_duration = self._histogram(
+            "workflowexecution_step_completion_duration_seconds", "Time from an attempt's start to its end", _STEP_BUCKETS, "result"
+        )
+
+    def _gate_metrics(self) -> None:
+        self.gate_decisions = self._counter("gate_decisions", "Verdicts", "gate", "decision", "code")
+        self.gate_latency = self._histogram("gate_latency_seconds", "Time a verdict takes, facts apart", _FAST_BUCKETS, "gate")
+        self.facts_latency = self._histogram("facts_latency_seconds", "Time a fact takes to read", _FAST_BUCKETS, "verb")
+        self.policy_set_info = self._gauge("policy_set_info", "1 for the revision of the policy set that is served", "revision")
+        self.policy_loads = self._counter("policy_loads", "Attempts to load a changed policy set", "result")
+        self.policy_load_duration = self._histogram("policy_load_duration_seconds", "Time from a change to a served set", _FAST_BUCKETS)
+        self.policy_configmaps = self._gauge("policy_configmaps", "Policy ConfigMaps by state", "state")
+        self.approval_wait = self._histogram("approval_wait_seconds", "Time workflows waited for approval", _WAIT_BUCKETS)
+
+    def _process_metrics(self) -> None:
+        self.queue_depth = self._gauge("queue_depth", "Keys that are ready and wait for a worker")
+        self.queue_latency = self._histogram("queue_latency_seconds", "Time a key was ready before a worker took it", _FAST_BUCKETS)
+        self.api_requests = self._counter("api_requests", "Requests to the API server; code 0: no answer", "verb", "kind", "code")
+        self.api_throttled_seconds = self._counter("api_throttled_seconds", "Time spent waiting for the client-side limit")
+        self.leader = self._gauge("leader", "1 while this process leads")
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(f"kubernaut_{name}", help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(f"kubernaut_{name}", help_text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"kubernaut_{name}", help_text, labels, buckets=buckets, registry=self.registry)

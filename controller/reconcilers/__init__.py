@@ -1,0 +1,1 @@
+"""Read, gather, ask, decide, apply: one reconciler per kind."""

@@ -1,0 +1,183 @@
+"""The end of a workflow's life: monitoring what was done, or taking it back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from controller.core import attempt as attempts
+from controller.core import phases
+from controller.core.durations import format_duration
+from controller.core.names import attempt_name
+from controller.core.status import Fault, Notice, Start
+from controller.core.times import instant
+from controller.core.verdict import Decision, MonitoringVerdict, RollbackVerdict
+from controller.gates.questions import started_steps
+from controller.reconcilers.scope import Document, Scope, fault_of, lines
+
+
+async def monitor(scope: Scope) -> None:
+    """Ask `monitoring` until its window ends; it says how well the workflow did."""
+    draft = scope.draft
+    question = {"workflow": scope.document(), "steps": started_steps(scope.graph, draft.steps(), scope.attempts())}
+    answer = await scope.session.ask("monitoring", MonitoringVerdict, question)
+    draft.judged("monitoring", answer.summary(draft.now))
+    verdict = answer.verdict
+    if verdict.decision is Decision.WAIT:
+        if draft.now - instant(draft.status["monitoringStartTime"]) <= scope.timeout("monitoring"):
+            draft.wait(lines(answer))
+            scope.look_again(timedelta(seconds=verdict.next_check_seconds or 1))
+            return
+        _result(scope, verdict, outcome="unknown")
+        draft.status["failureReason"] = "monitoring_timeout_cannot_verify_success"
+        draft.enter(phases.COMPLETED, f"not confirmed within {format_duration(scope.timeout('monitoring'))}: {lines(answer)}")
+        return
+    _result(scope, verdict, outcome=verdict.outcome)
+    if verdict.rollback:
+        draft.blame(fault_of(answer, "monitoring_failed", error_type="execution_error"))
+        draft.status["rollbackReason"] = lines(answer)[:1024]
+        draft.enter(phases.ROLLING_BACK, lines(answer))
+    elif verdict.decision is Decision.DENY:
+        draft.fail(fault_of(answer, "monitoring_failed", error_type="execution_error"))
+    else:
+        done = draft.final()["completedSteps"]
+        draft.enter(phases.COMPLETED, f"{done} of {draft.status['totalSteps']} steps completed, outcome {verdict.outcome}")
+        draft.notices.append(Notice("WorkflowExecutionCompleted", f"outcome {verdict.outcome}"))
+
+
+def _result(scope: Scope, verdict: MonitoringVerdict, *, outcome: str) -> None:
+    scope.draft.status["workflowResult"] = {
+        "outcome": outcome,
+        "effectivenessScore": verdict.effectiveness_score,
+        "resourceHealth": verdict.resource_health,
+        "newAlertsTriggered": verdict.new_alerts,
+        "recommendedActions": verdict.recommended_actions[:20],
+    }
+
+
+async def roll_back(scope: Scope) -> None:
+    """Take steps back one at a time, in the order that `rollback` gives, until nothing is left to undo."""
+    draft = scope.draft
+    if not any(e.get("rollbackRef") for e in draft.steps()):
+        draft.notices.append(Notice("RollbackStarted", draft.status.get("rollbackReason", "")))
+    undos = scope.attempts(rollback=True)
+    for entry in list(draft.steps()):
+        if (
+            entry.get("rollbackRef")
+            and entry["status"] not in {"rolled_back", "rollback_failed"}
+            and not await _undo_ended(scope, entry["stepNumber"], undos)
+        ):
+            return
+    question = {"workflow": scope.document(), "steps": started_steps(scope.graph, draft.steps(), scope.attempts())}
+    answer = await scope.session.ask("rollback", RollbackVerdict, question)
+    draft.judged("rollback", answer.summary(draft.now))
+    verdict = answer.verdict
+    if verdict.decision is Decision.WAIT:
+        draft.wait(lines(answer))
+        scope.look_again(timedelta(seconds=verdict.next_check_seconds or 1))
+        return
+    if verdict.decision is Decision.DENY or verdict.stop_for_human:
+        _finish(scope, stopped=lines(answer) or "policy stopped the rollback")
+        return
+    for number in verdict.undo:
+        if _undo(scope, number, undos.get(number, []), overwrite=number in verdict.overwrite):
+            draft.wait(f"step {number} to be taken back")
+            return
+    _finish(scope, stopped="")
+
+
+def _undo(scope: Scope, number: int, undos: list[Document], *, overwrite: bool) -> bool:
+    """Start the undo of the latest attempt that is not taken back yet; False if nothing of the step is left."""
+    draft, metadata = scope.draft, scope.workflow["metadata"]
+    count = draft.step(number).get("rollbackAttempts", 0)
+    name = attempt_name(metadata["name"], number, count, rollback=True)
+    spec = scope.graph.steps[number].get("rollbackSpec")
+    if spec:
+        if count:
+            return False
+        start = Start(number, 0, name, rollback=True, timeout=spec.get("timeout", ""), parameters=spec, overwrite=overwrite)
+        draft.start_undo(number, count, start)
+        return True
+    taken_back = {u["spec"].get("undoOf") for u in undos}
+    for attempt in reversed(scope.attempts().get(number, [])):
+        if attempts.sent_operations(attempt) and attempt["metadata"]["name"] not in taken_back:
+            start = Start(number, count, name, rollback=True, undo_of=attempt["metadata"]["name"], overwrite=overwrite)
+            draft.start_undo(number, count, start)
+            return True
+    draft.undo_failed(number, "the record of what it did is gone, so it cannot be taken back; compare its target by hand")
+    return False
+
+
+async def _undo_ended(scope: Scope, number: int, undos: dict[int, list[Document]]) -> bool:
+    """See how the current undo attempt of a step does; True once the step is settled or a further attempt is to be undone."""
+    draft = scope.draft
+    reference: Document = draft.step(number)["rollbackRef"]
+    execution = next((u for u in undos.get(number, []) if u["metadata"]["name"] == reference["name"]), None)
+    if execution is None:
+        execution = await scope.parts.executions.live(scope.workflow["metadata"]["namespace"], reference["name"])
+        if execution is None:
+            if reference.get("uid"):
+                draft.undo_failed(number, f"KubernetesExecution {reference['name']} was deleted by someone")
+                return True
+            draft.restart_undo(number, _start_of_undo(scope, number, undos))
+            return False
+        undos.setdefault(number, []).append(execution)
+    draft.seen(number, execution["metadata"]["uid"], rollback=True)
+    match attempts.phase_of(execution):
+        case attempts.COMPLETED:
+            if _left(scope, number, undos.get(number, [])):
+                return True
+            draft.undone(number, f"taken back by {reference['name']}")
+            return True
+        case attempts.FAILED:
+            results = (execution.get("status") or {}).get("executionResults") or {}
+            draft.undo_failed(number, results.get("errorMessage") or "the undo failed without saying why")
+            return True
+        case _:
+            return False
+
+
+def _left(scope: Scope, number: int, undos: list[Document]) -> bool:
+    """Tell whether an earlier attempt of a step is still to be taken back."""
+    if scope.graph.steps[number].get("rollbackSpec"):
+        return False
+    taken_back = {u["spec"].get("undoOf") for u in undos}
+    return any(attempts.sent_operations(a) and a["metadata"]["name"] not in taken_back for a in scope.attempts().get(number, []))
+
+
+def _start_of_undo(scope: Scope, number: int, undos: dict[int, list[Document]]) -> Start:
+    """Derive the undo attempt that a crash kept from being created; the same one, because it is derived from what is on record."""
+    entry = scope.draft.step(number)
+    name, count = entry["rollbackRef"]["name"], entry["rollbackAttempts"] - 1
+    spec = scope.graph.steps[number].get("rollbackSpec")
+    if spec:
+        return Start(number, count, name, rollback=True, timeout=spec.get("timeout", ""), parameters=spec)
+    taken_back = {u["spec"].get("undoOf") for u in undos.get(number, [])}
+    of = next(
+        a["metadata"]["name"]
+        for a in reversed(scope.attempts().get(number, []))
+        if attempts.sent_operations(a) and a["metadata"]["name"] not in taken_back
+    )
+    return Start(number, count, name, rollback=True, undo_of=of)
+
+
+def _finish(scope: Scope, *, stopped: str) -> None:
+    draft = scope.draft
+    undone = [e["stepNumber"] for e in draft.steps() if e["status"] == "rolled_back"]
+    kept = [e["stepNumber"] for e in draft.steps() if e["status"] == "rollback_failed"]
+    told = f"undone: {_listed(undone)}; not undone: {_listed(kept)}"
+    if stopped or kept:
+        fault = Fault(
+            "rollback_failed",
+            f"{stopped or 'the rollback is partial'}; {told}",
+            remedy="look at errorMessage of the steps that were not undone",
+        )
+        draft.status["failureReason"] = fault.reason
+        draft.fail(fault)
+        return
+    draft.enter(phases.ROLLED_BACK, told)
+    draft.notices.append(Notice("RollbackCompleted", told))
+
+
+def _listed(numbers: list[Any]) -> str:
+    return ", ".join(str(n) for n in numbers) or "none"

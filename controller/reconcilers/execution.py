@@ -1,0 +1,390 @@
+"""One attempt at a step: from the `action` gate through its operations to the `verify` gate, by the write protocol.
+
+read → gather → ask → apply, in three stages named after what is on record: nothing (prepare), an intent (carry out), every answer
+(verify). Whatever interrupted the last reconcile, the record tells where to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from controller.cluster.errors import (
+    AmbiguousError,
+    ApiError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    ThrottledError,
+    UnreachableError,
+)
+from controller.core import attempt as attempts
+from controller.core.attempt import AttemptDraft
+from controller.core.durations import parse_duration
+from controller.core.errors import RetryableError
+from controller.core.names import CANCEL_ANNOTATION, canonical_action
+from controller.core.operations import Sight, without_value_tests
+from controller.core.status import Fault
+from controller.core.verdict import ActionVerdict, Decision, OperationRequest, VerifyVerdict
+from controller.execute.operations import ForbiddenOperationError, Operator
+from controller.gates.client import Answer, FactSource, GateClient
+from controller.gates.questions import attempt_document, workflow_document
+from controller.reconcilers.objects import Objects
+from controller.settings import Settings
+
+Document = dict[str, Any]
+
+MAX_REFUSALS = 3
+_FIRST_LOOK = timedelta(milliseconds=200)
+_PERMANENT = {"policy_denied", "validation_error"}
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionReconciler:
+    """Carries out KubernetesExecutions."""
+
+    executions: Objects
+    workflows: Objects
+    gates: GateClient
+    facts: FactSource
+    settings: Callable[[], Settings]
+    clock: Callable[[], datetime]
+
+    async def reconcile(self, namespace: str, name: str) -> timedelta | None:
+        """Take one attempt as far as it goes now; answers when to look again, or None if an event will tell.
+
+        Raises:
+            RetryableError: nothing was lost, try again.
+        """
+        execution = self.executions.cached(namespace, name)
+        if execution is None or attempts.has_ended(execution):
+            return None
+        run = _Run(self, execution, await self._owner(execution))
+        return await run.advance()
+
+    async def _owner(self, execution: Document) -> Document | None:
+        """The live workflow that lists this attempt; asked of the API server when the cache does not show it."""
+        reference, namespace = execution["spec"]["workflowExecutionRef"], execution["metadata"]["namespace"]
+        cached = self.workflows.cached(namespace, reference["name"])
+        if cached is not None and _lists(cached, execution):
+            return cached
+        return await self.workflows.live(namespace, reference["name"])
+
+
+def _lists(workflow: Document, execution: Document) -> bool:
+    """Tell whether a workflow owns an attempt and names it as the current one of its step."""
+    own = execution["metadata"]
+    owners = {o["uid"] for o in own.get("ownerReferences") or [] if o.get("controller")}
+    if workflow["metadata"]["uid"] not in owners or workflow["metadata"].get("deletionTimestamp"):
+        return False
+    entries = (workflow.get("status") or {}).get("stepStatuses") or []
+    return any(own["name"] in {(e.get(key) or {}).get("name") for key in ("k8sExecutionRef", "rollbackRef")} for e in entries)
+
+
+class _Run:
+    """One reconcile of one attempt."""
+
+    def __init__(self, parts: ExecutionReconciler, execution: Document, workflow: Document | None) -> None:
+        self._parts = parts
+        self._execution = execution
+        self._workflow = workflow
+        self._owned = workflow is not None and _lists(workflow, execution)
+        self._draft = AttemptDraft(execution, parts.clock())
+        self._spec: Document = execution["spec"]
+
+    async def advance(self) -> timedelta | None:
+        """Go on from what is on record."""
+        match self._draft.phase:
+            case attempts.EXECUTING:
+                return await self._carry_out(sure=False)
+            case attempts.VERIFYING:
+                return await self._verify()
+            case _:
+                return await self._prepare()
+
+    # the stages
+
+    async def _prepare(self) -> timedelta | None:
+        """Ask `action`, rehearse what it says, put it on record (K1), and go on to carry it out."""
+        for _ in range(MAX_REFUSALS):
+            if fault := self._overdue() or self._cancelled():
+                return await self._fail(fault)
+            answer = await self._ask_action()
+            verdict = answer.verdict
+            self._draft.judged("action", answer.summary(self._draft.now))
+            self._draft.conditions("preConditionResults", verdict.conditions)
+            self._draft.status["validationResults"] = self._validation(answer)
+            if verdict.decision is Decision.DENY:
+                return await self._fail(_denied(answer, "policy_denied"))
+            if verdict.decision is Decision.WAIT:
+                self._draft.hold(attempts.VALIDATING, _lines(answer))
+                return await self._wait(verdict.next_check_seconds)
+            if fault := await self._rehearse(verdict):
+                return await self._fail(fault)
+            if self._spec.get("simulate"):
+                return await self._complete("simulated: nothing was sent", {})
+            self._draft.intend(
+                verdict.operations,
+                verdict.service_account,
+                reversible=verdict.reversible,
+                why_not=verdict.irreversible_reason,
+            )
+            if not verdict.operations:
+                return await self._verify()
+            await self._write()
+            outcome = await self._carry_out_prepared()
+            if not outcome.again:
+                return outcome.requeue
+        return await self._fail(
+            Fault("step_execution_failed", f"the target changed under each of {MAX_REFUSALS} tries", "resource_conflict")
+        )
+
+    async def _carry_out_prepared(self) -> _Outcome:
+        """Send the first operation right after K1: nobody can have sent it before."""
+        try:
+            return _Outcome(await self._carry_out(sure=True))
+        except _RefusedError:
+            self._draft = AttemptDraft(self._execution, self._parts.clock())
+            return _Outcome(None, again=True)
+
+    async def _carry_out(self, *, sure: bool) -> timedelta | None:
+        """Send what has no answer on record.
+
+        Args:
+            sure: the first operation without an answer cannot have been sent yet. Otherwise somebody has to look first.
+
+        Raises:
+            _RefusedError: the very first operation was refused on its only try, so nothing of this attempt was done.
+        """
+        operator = Operator(self._parts.executions.cluster, self._draft.status["serviceAccount"], self._execution["metadata"]["uid"])
+        while (following := self._draft.next_operation()) is not None:
+            index, request = following
+            if self._spec.get("overwrite"):
+                request = without_value_tests(request)
+            try:
+                resulting = await self._send(operator, request, sure=sure, alone=index == 0)
+            except ForbiddenError as exc:
+                return await self._fail(Fault("step_execution_failed", exc.message, "insufficient_permissions"))
+            except ForbiddenOperationError as exc:
+                return await self._fail(Fault("policy_denied", str(exc), "policy_denied"))
+            except ThrottledError as exc:
+                if fault := self._overdue() or self._cancelled():
+                    return await self._fail(fault)
+                return exc.delay or timedelta(seconds=1)
+            except _ChangedError as exc:
+                reason = "rollback_failed" if self._spec.get("undoOf") else "step_execution_failed"
+                return await self._fail(Fault(reason, str(exc), "resource_conflict"))
+            metadata = resulting.get("metadata") or {}
+            more = self._draft.answered(
+                index, self._parts.clock(), version=metadata.get("resourceVersion", ""), uid=metadata.get("uid", "")
+            )
+            if more:
+                await self._write()
+            sure = True
+        if self._spec.get("undoOf"):
+            return await self._complete("taken back", {})
+        return await self._verify()
+
+    async def _send(self, operator: Operator, request: OperationRequest, *, sure: bool, alone: bool) -> Document:
+        """Carry out one request exactly once; answers the object that resulted ({} where only a look proved it)."""
+        if not sure:
+            sight = await operator.look(request)
+            if sight is Sight.APPLIED:
+                return {}
+            if sight is Sight.CHANGED:
+                raise _ChangedError(request, self._undoing)
+        try:
+            return await operator.send(request)
+        except (ConflictError, InvalidError, NotFoundError) as exc:
+            sight = await operator.look(request)
+            if sight is Sight.APPLIED:
+                return {}
+            if sure and alone and not self._undoing:
+                raise _RefusedError(str(exc)) from exc
+            raise _ChangedError(request, self._undoing, exc) from exc
+        except UnreachableError:
+            raise
+        except AmbiguousError as exc:
+            # It may have been carried out. The next reconcile looks before anything is sent again.
+            raise RetryableError(str(exc), delay=_FIRST_LOOK) from exc
+
+    async def _verify(self) -> timedelta | None:
+        """Ask `verify` until its conditions hold or their time is over."""
+        if fault := self._overdue() or self._cancelled():
+            return await self._fail(fault)
+        session = self._parts.gates.session(self._parts.facts, self._parts.clock())
+        question = {
+            "workflow": workflow_document(self._workflow) if self._workflow else {},
+            "step": self._step(),
+            "attempt": self._attempt(),
+        }
+        answer = await session.ask("verify", VerifyVerdict, question, fresh=True)
+        verdict = answer.verdict
+        self._draft.now = session.now
+        self._draft.judged("verify", answer.summary(session.now))
+        self._draft.conditions("postConditionResults", verdict.conditions)
+        match verdict.decision:
+            case Decision.ALLOW:
+                return await self._complete(_warnings(answer) or "done", verdict.result)
+            case Decision.DENY:
+                return await self._fail(_denied(answer, "postcondition_failed"))
+            case Decision.WAIT:
+                self._draft.hold(attempts.VERIFYING, _lines(answer))
+                return await self._wait(verdict.next_check_seconds)
+
+    # asking and rehearsing
+
+    async def _ask_action(self) -> Answer[ActionVerdict]:
+        question: Document = {
+            "workflow": workflow_document(self._workflow) if self._workflow else {},
+            "step": self._step(),
+            "attempt": self._attempt(),
+        }
+        if self._undoing:
+            question["undo"] = await self._recorded_undo()
+        session = self._parts.gates.session(self._parts.facts, self._draft.now)
+        return await session.ask("action", ActionVerdict, question)
+
+    async def _recorded_undo(self) -> list[Document]:
+        """What takes the other attempt back: its recorded undo operations, last first, only those that were sent."""
+        namespace, name = self._execution["metadata"]["namespace"], self._spec["undoOf"]
+        other = self._parts.executions.cached(namespace, name) or await self._parts.executions.live(namespace, name)
+        if other is None:
+            return []
+        return [{"do": o["undo"], "undo": None} for o in reversed(attempts.sent_operations(other)) if o.get("undo")]
+
+    async def _rehearse(self, verdict: ActionVerdict) -> Fault | None:
+        """Send every operation with server-side dry-run; the first that the API server refuses is the attempt's fault."""
+        operator = Operator(self._parts.executions.cluster, verdict.service_account, self._execution["metadata"]["uid"])
+        for operation in verdict.operations:
+            request = without_value_tests(operation.do) if self._spec.get("overwrite") else operation.do
+            try:
+                await operator.rehearse(request)
+            except ForbiddenError as exc:
+                return Fault("step_execution_failed", exc.message, "insufficient_permissions", "give the action's ServiceAccount the right")
+            except ForbiddenOperationError as exc:
+                return Fault("policy_denied", str(exc), "policy_denied")
+            except (ConflictError, InvalidError, NotFoundError) as exc:
+                if fault := await self._rehearsal_fault(operator, request, exc):
+                    return fault
+            except ThrottledError:
+                continue
+        self._draft.status["validationResults"]["dryRunPassed"] = True
+        return None
+
+    async def _rehearsal_fault(self, operator: Operator, request: OperationRequest, exc: ApiError) -> Fault | None:
+        """Judge a refused rehearsal: a target that moved on since it was read is no fault of the attempt's."""
+        if self._undoing:
+            if await operator.look(request) is Sight.APPLIED:
+                return None
+            remedy = "compare the object with the recorded undo"
+            return Fault("rollback_failed", f"changed_since: {exc.message}", "resource_conflict", remedy)
+        if await operator.look(request) is Sight.CHANGED:
+            raise RetryableError(f"the target changed while it was looked at: {exc}", delay=_FIRST_LOOK) from exc
+        return Fault("dry_run_failed", exc.message, "validation_error")
+
+    # what gates see
+
+    @property
+    def _undoing(self) -> bool:
+        return bool(self._spec.get("undoOf"))
+
+    def _step(self) -> Document:
+        step: Document = {
+            "stepNumber": self._spec["stepNumber"],
+            "name": self._spec.get("stepName", ""),
+            "action": canonical_action(self._spec["action"]),
+            "parameters": self._spec.get("parameters") or {},
+        }
+        for key in ("targetCluster", "timeout", "preConditions", "postConditions"):
+            if self._spec.get(key):
+                step[key] = self._spec[key]
+        return step
+
+    def _attempt(self) -> Document:
+        return dict(attempt_document({**self._execution, "status": self._draft.status}, owned=self._owned))
+
+    def _validation(self, answer: Answer[ActionVerdict]) -> Document:
+        summary = answer.summary(self._draft.now)
+        before: Document = self._draft.status.get("validationResults") or {}
+        policy = {"decision": summary["decision"], "reasons": summary["reasons"]}
+        if before.get("policy") == policy:
+            return dict(before)
+        return {"policy": policy, "dryRunPassed": False, "validationTime": summary["time"]}
+
+    # time
+
+    def _overdue(self) -> Fault | None:
+        limit = parse_duration(self._spec["timeout"]) if self._spec.get("timeout") else self._parts.settings().step_timeout
+        if self._parts.clock() - self._draft.started_at() <= limit:
+            return None
+        waited = (self._draft.status["executionResults"].get("message") or "").strip()
+        allowed = self._spec.get("timeout") or "the step timeout"
+        return Fault("timeout", f"not done within {allowed}" + (f"; it waited for {waited}" if waited else ""), "timeout")
+
+    def _cancelled(self) -> Fault | None:
+        annotations = self._execution["metadata"].get("annotations") or {}
+        if CANCEL_ANNOTATION not in annotations and not self._execution["metadata"].get("deletionTimestamp"):
+            return None
+        reason = annotations.get(CANCEL_ANNOTATION) or "it is being deleted"
+        if reason == "timeout":
+            return Fault("timeout", "its workflow gave it up: it outlived the step's time", "timeout")
+        return Fault("cancelled", f"cancelled: {reason}")
+
+    # writing
+
+    async def _write(self) -> None:
+        if self._draft.changed():
+            self._execution = await self._parts.executions.write_status(self._execution, self._draft.final())
+            self._draft = AttemptDraft(self._execution, self._parts.clock())
+
+    async def _wait(self, seconds: float | None) -> timedelta:
+        await self._write()
+        return timedelta(seconds=seconds if seconds is not None else 1.0)
+
+    async def _complete(self, message: str, result: Document) -> timedelta | None:
+        self._draft.complete(message, result, self._parts.clock())
+        await self._write()
+        return None
+
+    async def _fail(self, fault: Fault) -> timedelta | None:
+        self._draft.fail(fault, self._parts.clock())
+        await self._write()
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    requeue: timedelta | None
+    again: bool = False
+
+
+class _RefusedError(Exception):
+    """The only try of the first operation was refused: nothing was done, the facts may be read again."""
+
+
+class _ChangedError(Exception):
+    """Neither the old nor the new state is there: somebody else changed the target."""
+
+    def __init__(self, request: OperationRequest, undoing: bool, cause: ApiError | None = None) -> None:
+        place = f"{request.kind} {request.namespace + '/' if request.namespace else ''}{request.name}"
+        word = "changed_since" if undoing else "resource_conflict"
+        super().__init__(f"{word}: {place} is neither as it was nor as it should become" + (f" ({cause.message})" if cause else ""))
+
+
+def _denied(answer: Answer[Any], reason: str) -> Fault:
+    first = answer.verdict.reasons[0] if answer.verdict.reasons else None
+    why = answer.verdict.failure_reason or reason
+    error_type = why if why in _PERMANENT else {"postcondition_failed": "execution_error"}.get(why, "policy_denied")
+    return Fault(why, _lines(answer), error_type, (first.remedy or "") if first else "")
+
+
+def _lines(answer: Answer[Any]) -> str:
+    return "; ".join(f"{r.code}: {r.message}" for r in answer.verdict.reasons)
+
+
+def _warnings(answer: Answer[Any]) -> str:
+    return "; ".join(f"{w.code}: {w.message}" for w in answer.verdict.warnings)

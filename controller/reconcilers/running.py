@@ -1,0 +1,284 @@
+"""The middle of a workflow's life: attempts that end, steps that start, and what happens when one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from controller.core import attempt as attempts
+from controller.core import phases
+from controller.core.durations import format_duration, parse_duration
+from controller.core.names import CANCEL_ANNOTATION
+from controller.core.status import Fault
+from controller.core.times import instant
+from controller.core.verdict import CompletionVerdict, ConditionResult, Decision, DispatchVerdict, FailureVerdict
+from controller.gates.client import Answer
+from controller.gates.questions import attempt_document, started_steps, step_document
+from controller.reconcilers.scope import Document, Scope, fault_of, lines
+
+_HALTS = {"rollback": phases.ROLLING_BACK, "fail": phases.FAILED, "degrade": phases.DEGRADED, "block": phases.BLOCKED}
+_CANCEL_GRACE = timedelta(seconds=30)
+
+
+async def run_steps(scope: Scope) -> None:
+    """See which attempts have ended, start what may start, and leave the phase when nothing is left to do."""
+    draft = scope.draft
+    own = scope.attempts()
+    for number in draft.executing():
+        await _attend(scope, number, own.get(number, []))
+    if not draft.halting and draft.all_settled():
+        draft.enter(phases.MONITORING)
+        return
+    if draft.executing() and (draft.halting or scope.annotation(CANCEL_ANNOTATION) is not None):
+        draft.wait(f"running steps to end: {_names(scope, draft.executing())}")
+        return
+    if draft.halting:
+        _halt(scope)
+        return
+    if (reason := scope.annotation(CANCEL_ANNOTATION)) is not None:
+        await _cancel(scope, reason)
+        return
+    await _dispatch(scope)
+
+
+# attempts under way
+
+
+async def _attend(scope: Scope, number: int, executions: list[Document]) -> None:
+    """Look at one step's current attempt."""
+    draft = scope.draft
+    reference = draft.step(number)["k8sExecutionRef"]
+    execution = next((e for e in executions if e["metadata"]["name"] == reference["name"]), None)
+    if execution is None:
+        execution = await _find(scope, number, reference)
+        if execution is None:
+            return
+    draft.seen(number, execution["metadata"]["uid"])
+    match attempts.phase_of(execution):
+        case attempts.COMPLETED:
+            await _attempt_completed(scope, number, execution)
+        case attempts.FAILED:
+            await _attempt_failed(scope, number, execution, _fault_of_attempt(execution, number))
+        case _:
+            await _still_running(scope, number, execution)
+
+
+async def _find(scope: Scope, number: int, reference: Document) -> Document | None:
+    """Look past the cache for an attempt that it does not show; create it again if it never was, judge it if it is gone."""
+    draft, namespace = scope.draft, scope.workflow["metadata"]["namespace"]
+    found = await scope.parts.executions.live(namespace, reference["name"])
+    if found is not None:
+        if any(o["uid"] == scope.workflow["metadata"]["uid"] for o in found["metadata"].get("ownerReferences") or []):
+            return found
+        draft.wait(f"the name {reference['name']} is still taken by another owner's leftover; delete that KubernetesExecution")
+        scope.look_again(timedelta(seconds=1))
+        return None
+    if reference.get("uid"):
+        fault = Fault("step_creation_failed", f"KubernetesExecution {reference['name']} was deleted by someone", step=number)
+        await _attempt_failed(scope, number, None, fault)
+        return None
+    draft.restart(number)
+    return None
+
+
+async def _still_running(scope: Scope, number: int, execution: Document) -> None:
+    """Cancel an attempt that outlives the step's time; one that does not end even then is given up."""
+    entry, step = scope.draft.step(number), scope.graph.steps[number]
+    limit = parse_duration(step["timeout"]) if step.get("timeout") else scope.timeout("step")
+    over = scope.draft.now - (instant(entry["startTime"]) + limit)
+    if over <= timedelta(0):
+        scope.look_again(-over + timedelta(milliseconds=50))
+        return
+    if over > _CANCEL_GRACE:
+        fault = Fault(
+            "timeout",
+            f"step {entry['name']} was not done within {format_duration(limit)}, and its attempt did not end",
+            "timeout",
+            step=number,
+        )
+        await _attempt_failed(scope, number, execution, fault)
+        return
+    if CANCEL_ANNOTATION not in (execution["metadata"].get("annotations") or {}):
+        scope.cancels.append((execution, "timeout"))
+    scope.look_again(_CANCEL_GRACE)
+
+
+async def _attempt_completed(scope: Scope, number: int, execution: Document) -> None:
+    draft = scope.draft
+    prefix = f"{number}/"
+    since = {k.removeprefix(prefix): v for k, v in (draft.status.get("conditionSince") or {}).items() if k.startswith(prefix)}
+    question = {
+        "workflow": scope.document(),
+        "step": step_document(scope.graph.steps[number], draft.step(number), [execution]),
+        "attempt": attempt_document(execution, owned=True),
+        "since": since,
+    }
+    answer = await scope.session.ask("completion", CompletionVerdict, question)
+    draft.judged("completion", answer.summary(draft.now))
+    _remember(scope, number, answer.verdict.conditions)
+    match answer.verdict.decision:
+        case Decision.ALLOW:
+            results = (execution.get("status") or {}).get("executionResults") or {}
+            draft.completed(number, results.get("message") or "done")
+        case Decision.WAIT:
+            draft.wait(f"step {number}: {lines(answer)}")
+            scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 1))
+        case Decision.DENY:
+            fault = fault_of(answer, "postcondition_failed", step=number, error_type="execution_error")
+            await _attempt_failed(scope, number, execution, fault)
+
+
+async def _attempt_failed(scope: Scope, number: int, execution: Document | None, fault: Fault) -> None:
+    """Ask `failure` what a failed attempt leads to."""
+    draft = scope.draft
+    if draft.halting:
+        draft.failed(number, fault)
+        return
+    question: Document = {
+        "workflow": scope.document(),
+        "step": step_document(scope.graph.steps[number], draft.step(number), [execution] if execution else []),
+        "steps": started_steps(scope.graph, draft.steps(), scope.attempts()),
+    }
+    attempt = attempt_document(execution, owned=True) if execution else {"name": draft.step(number)["k8sExecutionRef"]["name"]}
+    question["attempt"] = {**attempt, "errorType": fault.error_type, "message": fault.message, "failureReason": fault.reason}
+    answer = await scope.session.ask("failure", FailureVerdict, question)
+    draft.judged("failure", answer.summary(draft.now))
+    if answer.verdict.decision is Decision.WAIT:
+        draft.wait(f"step {number}: {lines(answer)}")
+        scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 1))
+        return
+    _apply_failure(scope, number, fault, answer)
+
+
+def _apply_failure(scope: Scope, number: int, fault: Fault, answer: Answer[FailureVerdict]) -> None:
+    draft, verdict = scope.draft, answer.verdict
+    reason = verdict.failure_reason or fault.reason
+    fault = Fault(reason, fault.message, fault.error_type, fault.remedy, number)
+    match verdict.action:
+        case "retry":
+            draft.retry(number, fault, draft.now + timedelta(seconds=verdict.delay_seconds))
+        case "continue":
+            draft.failed(number, fault)
+            draft.skip_dependants(scope.graph, number)
+        case "block":
+            draft.failed(number, fault, "blocked")
+            draft.halt("block", fault)
+        case _:
+            draft.failed(number, fault)
+            draft.halt(verdict.action, fault)
+
+
+def _fault_of_attempt(execution: Document, number: int) -> Fault:
+    results = (execution.get("status") or {}).get("executionResults") or {}
+    return Fault(
+        results.get("failureReason") or "step_execution_failed",
+        results.get("errorMessage") or results.get("message") or "the attempt failed without saying why",
+        results.get("errorType") or "execution_error",
+        results.get("remedy") or "",
+        number,
+    )
+
+
+# starting
+
+
+async def _dispatch(scope: Scope) -> None:
+    draft, plan = scope.draft, scope.graph
+    ready, due = draft.ready(plan)
+    if due is not None:
+        scope.look_again(due - draft.now)
+    running = draft.executing()
+    if not ready:
+        if running:
+            draft.proceed()
+        elif due is not None:
+            draft.wait("the next retry")
+        return
+    question = {
+        "workflow": scope.document(),
+        "steps": [step_document(plan.steps[n], draft.step(n)) for n in sorted({*ready, *running})],
+        "ready": ready,
+        "running": running,
+        "since": dict(draft.status.get("conditionSince") or {}),
+    }
+    answer = await scope.session.ask("dispatch", DispatchVerdict, question)
+    draft.judged("dispatch", answer.summary(draft.now))
+    verdict = answer.verdict
+    _remember(scope, None, verdict.conditions)
+    if verdict.decision is Decision.DENY:
+        draft.halt("block", fault_of(answer, "policy_denied"))
+        if not running:
+            _halt(scope)
+        return
+    if verdict.next_check_seconds is not None:
+        scope.look_again(timedelta(seconds=verdict.next_check_seconds))
+    if verdict.decision is Decision.WAIT:
+        draft.wait(lines(answer), next((r.remedy for r in verdict.reasons if r.remedy), "") or "")
+        return
+    _apply_dispatch(scope, ready, answer)
+
+
+def _apply_dispatch(scope: Scope, ready: list[int], answer: Answer[DispatchVerdict]) -> None:
+    draft, verdict = scope.draft, answer.verdict
+    allowed = set(ready)
+    for skip in verdict.skip:
+        if skip.step in allowed:
+            draft.skip(skip.step, f"{skip.reason.code}: {skip.reason.message}")
+    for block in verdict.block:
+        if block.step in allowed:
+            first = block.reasons[0]
+            fault = Fault("precondition_failed", first.line(), "validation_error", first.remedy or "", block.step)
+            draft.failed(block.step, fault, "blocked")
+            draft.halt("block", fault)
+    for number in verdict.start:
+        if number in allowed and draft.state(number) == "pending" and not draft.halting:
+            draft.start(number)
+    draft.proceed()
+    if held := [h.step for h in verdict.hold]:
+        why = "; ".join(f"{r.code}: {r.message}" for h in verdict.hold[:3] for r in h.reasons[:1])
+        draft.wait(f"held back: {_names(scope, held)}: {why}")
+    if verdict.skip or verdict.block:
+        # What was skipped or blocked may free others, or end the phase.
+        scope.look_again(timedelta(0))
+
+
+def _remember(scope: Scope, number: int | None, results: Iterable[ConditionResult]) -> None:
+    """Keep since when each condition of a step has been unmet."""
+    for result in results:
+        step = number if number is not None else result.step
+        scope.draft.since(f"{step}/{result.type}", unmet=not result.passed)
+
+
+# ending
+
+
+async def _cancel(scope: Scope, reason: str) -> None:
+    """Ask `failure` what a cancelled workflow turns to; nothing runs any more."""
+    question: dict[str, Any] = {
+        "workflow": scope.document(),
+        "steps": started_steps(scope.graph, scope.draft.steps(), scope.attempts()),
+        "cancel": {"reason": reason},
+    }
+    answer = await scope.session.ask("failure", FailureVerdict, question)
+    scope.draft.judged("failure", answer.summary(scope.draft.now))
+    action = answer.verdict.action if answer.verdict.action in _HALTS else "fail"
+    scope.draft.halt(action, Fault(answer.verdict.failure_reason or "cancelled", f"cancelled: {reason}"))
+    _halt(scope)
+
+
+def _halt(scope: Scope) -> None:
+    """Nothing runs any more: turn to what was decided when the first step failed."""
+    draft = scope.draft
+    halting = draft.halting or {}
+    action = str(halting.get("action", "fail"))
+    if action == "rollback":
+        draft.status["rollbackReason"] = str(halting.get("message", ""))[:1024]
+        draft.enter(phases.ROLLING_BACK, str(halting.get("message", "")))
+        return
+    fault = Fault(draft.status["failureReason"], str(halting.get("message", "")), draft.status["errorType"], str(halting.get("remedy", "")))
+    draft.fail(fault, _HALTS[action])
+
+
+def _names(scope: Scope, numbers: Iterable[int]) -> str:
+    return ", ".join(f"{n} ({scope.draft.step(n)['name']})" for n in list(numbers)[:5])

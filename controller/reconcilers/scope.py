@@ -1,0 +1,119 @@
+"""What one reconcile of a workflow has at hand, shared by the stages of its life."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from controller.cluster.events import EventRecorder
+from controller.cluster.informer import Informer
+from controller.core.durations import parse_duration
+from controller.core.names import ROLLBACK_LABEL
+from controller.core.plan import Plan
+from controller.core.status import Draft, Fault
+from controller.core.verdict import Verdict
+from controller.gates.client import Answer, FactSource, GateClient, Session
+from controller.gates.documents import Workflow
+from controller.gates.questions import workflow_document
+from controller.reconcilers.objects import Objects
+from controller.settings import Settings
+
+Document = dict[str, Any]
+
+# The index of executions by the uid of the workflow that owns them.
+BY_OWNER = "owner"
+# The index of approvals by `namespace/name` of the workflow that they speak of.
+BY_WORKFLOW = "workflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a workflow reconciler is built from."""
+
+    workflows: Objects
+    executions: Objects
+    approvals: Informer
+    gates: GateClient
+    facts: FactSource
+    settings: Callable[[], Settings]
+    events: EventRecorder
+    clock: Callable[[], datetime]
+
+
+@dataclass(slots=True)
+class Scope:
+    """One reconcile of one workflow: what was read, and the draft of what will be written."""
+
+    parts: Parts
+    workflow: Document
+    draft: Draft
+    plan: Plan | None
+    session: Session
+    cancels: list[tuple[Document, str]] = field(default_factory=list)
+    recheck: timedelta | None = None
+
+    @property
+    def spec(self) -> Document:
+        """What the author wrote."""
+        spec: Document = self.workflow["spec"]
+        return spec
+
+    @property
+    def graph(self) -> Plan:
+        """The plan, in every stage after planning."""
+        if self.plan is None:
+            raise AssertionError("a stage after planning was entered without a plan")
+        return self.plan
+
+    def annotation(self, key: str) -> str | None:
+        """One of the workflow's annotations."""
+        value = (self.workflow["metadata"].get("annotations") or {}).get(key)
+        return None if value is None else str(value)
+
+    def document(self) -> Workflow:
+        """The workflow as gates see it now."""
+        return workflow_document(self.workflow, self.draft.status)
+
+    def look_again(self, after: timedelta) -> None:
+        """Ask to be reconciled again; the earliest wish counts."""
+        self.recheck = after if self.recheck is None else min(self.recheck, after)
+
+    def attempts(self, *, rollback: bool = False) -> dict[int, list[Document]]:
+        """The attempts that the cache shows, by step, first ones first."""
+        found: dict[int, list[Document]] = defaultdict(list)
+        for execution in self.parts.executions.informer.by_index(BY_OWNER, self.workflow["metadata"]["uid"]):
+            undoes = (execution["metadata"].get("labels") or {}).get(ROLLBACK_LABEL) == "true"
+            if undoes is rollback:
+                found[execution["spec"]["stepNumber"]].append(execution)
+        for executions in found.values():
+            executions.sort(key=lambda e: e["spec"].get("attempt", 0))
+        return found
+
+    def timeout(self, name: str) -> timedelta:
+        """A time limit of the workflow (`planning`, `validation`, `step`, `monitoring`, `approval`), else that of the settings."""
+        own = (self.spec.get("timeouts") or {}).get(name)
+        if own:
+            return parse_duration(own)
+        limit: timedelta = getattr(self.parts.settings(), f"{name}_timeout")
+        return limit
+
+
+def fault_of(answer: Answer[Any], reason: str, *, step: int | None = None, error_type: str = "policy_denied") -> Fault:
+    """Turn a denial into the record of a failure; the gate's own `failure_reason` beats ours."""
+    verdict: Verdict = answer.verdict
+    remedy = next((r.remedy for r in verdict.reasons if r.remedy), "") or ""
+    return Fault(verdict.failure_reason or reason, lines(answer), error_type, remedy, step)
+
+
+def lines(answer: Answer[Any]) -> str:
+    """A verdict's reasons in one line."""
+    reasons = [f"{r.code}: {r.message}" for r in answer.verdict.reasons]
+    return "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
+
+
+def by_number(entries: list[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    """Index lines of steps by their number."""
+    return {entry["stepNumber"]: entry for entry in entries}

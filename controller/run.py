@@ -1,0 +1,262 @@
+"""The controller in the foreground: the only place that constructs, wires and ends the parts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from controller import paths
+from controller.cluster import kinds
+from controller.cluster.client import Cluster, connect
+from controller.cluster.errors import ForbiddenError
+from controller.cluster.events import EventRecorder
+from controller.cluster.informer import Informer
+from controller.cluster.queue import WorkQueue
+from controller.core import attempt as attempts
+from controller.core import phases
+from controller.core.errors import RetryableError
+from controller.core.names import SYSTEM_NAMESPACE
+from controller.gates.client import GateClient
+from controller.gates.facts import FactGatherer
+from controller.gates.ledger import BY_TARGET, ExecutionLedger, targets_of
+from controller.observe.health import HealthChecks, TokenGuard, Trouble, health_app, metrics_app, serve
+from controller.observe.logs import events as event_log
+from controller.observe.metrics import Metrics
+from controller.policy.check import Checker
+from controller.policy.loader import PolicyLoader
+from controller.policy.report import PolicyReporter
+from controller.policy.serve import BundleServer
+from controller.policy.sources import read_shipped
+from controller.reconcilers.execution import ExecutionReconciler
+from controller.reconcilers.objects import Objects
+from controller.reconcilers.scope import BY_OWNER, BY_WORKFLOW, Parts
+from controller.reconcilers.workflow import WorkflowReconciler, workflow_key_of
+from controller.settings import Settings
+
+log = event_log(__name__)
+
+Key = tuple[str, str, str]
+Document = dict[str, Any]
+
+CONTROLLERS = ("workflow", "execution", "remediation", "policy")
+_WORKERS = 32
+_GATE_DEADLINE = timedelta(seconds=2)
+_FACTS_DEADLINE_SECONDS = 5.0
+_GRACE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `phasegate run` is told."""
+
+    kubeconfig: Path | None = None
+    opa: str = "http://127.0.0.1:8181"
+    opa_token: str | None = None
+    bundle_addr: str = "127.0.0.1:8282"
+    health_addr: str = ":8080"
+    metrics_addr: str = ":9090"
+    metrics_open: bool = False
+    controllers: frozenset[str] = frozenset(CONTROLLERS)
+    namespaces: tuple[str, ...] = ()
+    policies: Path = paths.POLICIES
+    schemas: Path = paths.SCHEMAS
+    opa_program: Path = Path("opa")
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+async def run(options: Options) -> int:
+    """Run until SIGTERM or SIGINT; answers the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    metrics = Metrics()
+    cluster = await connect(options.kubeconfig, observer=metrics.observe_request)
+    async with cluster, GateClient(options.opa, token=options.opa_token, deadline=_GATE_DEADLINE, observe=metrics.observe_gate) as gates:
+        controller = _Controller(options, cluster, gates, metrics)
+        return await controller.serve_until(stop)
+
+
+class _Controller:
+    """The parts and how they are tied together."""
+
+    def __init__(self, options: Options, cluster: Cluster, gates: GateClient, metrics: Metrics) -> None:
+        self._options = options
+        self._cluster = cluster
+        self._metrics = metrics
+        self._checks = HealthChecks()
+        self._queue: WorkQueue[Key] = WorkQueue(observer=metrics.observe_queue_wait)
+        namespaces = options.namespaces or None
+        seen = metrics.observe_reconnection
+        self._workflows = Informer(cluster, kinds.WORKFLOW, namespaces, observer=seen)
+        self._executions = Informer(
+            cluster, kinds.EXECUTION, namespaces, indexers={BY_OWNER: _owners, BY_TARGET: targets_of}, observer=seen
+        )
+        self._approvals = Informer(cluster, kinds.APPROVAL, namespaces, indexers={BY_WORKFLOW: _approved_workflow}, observer=seen)
+        self._config_maps = Informer(cluster, kinds.CONFIG_MAP, [SYSTEM_NAMESPACE], observer=seen)
+        self._recorder = EventRecorder(cluster, "phasegate")
+        self._bundles = BundleServer()
+        self._loader = PolicyLoader(
+            read_shipped(options.policies),
+            self._config_maps,
+            Checker(options.opa_program, options.schemas),
+            self._bundles,
+            environ=options.environ,
+            metrics=metrics,
+            reporter=PolicyReporter(cluster, self._config_maps, self._recorder) if "policy" in options.controllers else None,
+        )
+        self._loader.subscribe(self._on_policy_served)
+        self._loader.subscribe_activation(self._on_policy_active)
+        facts = FactGatherer(cluster, ExecutionLedger(self._executions), deadline=_FACTS_DEADLINE_SECONDS, observe=metrics.observe_facts)
+        workflows, executions = Objects(cluster, self._workflows), Objects(cluster, self._executions)
+        self._workflow = WorkflowReconciler(
+            Parts(workflows, executions, self._approvals, gates, facts, self._settings, self._recorder, _now)
+        )
+        self._execution = ExecutionReconciler(executions, workflows, gates, facts, self._settings, _now)
+        self._working = False
+        self._subscribe()
+
+    async def serve_until(self, stop: asyncio.Event) -> int:
+        """Start everything, work until told to stop, then let what runs finish."""
+        options = self._options
+        self._add_checks()
+        health = await serve(health_app(self._checks), options.health_addr)
+        guard = None if options.metrics_open else TokenGuard(self._cluster)
+        scrapes = await serve(metrics_app(self._metrics, guard), options.metrics_addr)
+        await self._bundles.start(options.bundle_addr)
+        tasks: list[asyncio.Task[None]] = [asyncio.create_task(job(), name=name) for name, job in self._jobs().items()]
+        log.info("controller_started", controllers=sorted(options.controllers), opa=options.opa, bundle=options.bundle_addr)
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in done if task is not stopping]
+        for task in failed:
+            log.error("part_ended", part=task.get_name(), error=str(task.exception() or "it returned"))
+        await self._queue.stop(_GRACE_SECONDS)
+        await self._recorder.drain(2.0)
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._bundles.stop()
+        await scrapes.cleanup()
+        await health.cleanup()
+        log.info("controller_stopped")
+        return 1 if failed else 0
+
+    def _jobs(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        return {
+            "informer of workflows": self._workflows.run,
+            "informer of executions": self._executions.run,
+            "informer of approvals": self._approvals.run,
+            "informer of config maps": self._config_maps.run,
+            "events": self._recorder.run,
+            "policy loader": self._loader.run,
+            "queue": self._work,
+        }
+
+    async def _work(self) -> None:
+        for informer in (self._workflows, self._executions, self._approvals, self._config_maps):
+            await informer.synced.wait()
+        self._working = True
+        self._enqueue_unfinished()
+        await self._queue.run(_WORKERS, self._handle)
+
+    async def _handle(self, key: Key) -> timedelta | None:
+        kind, namespace, name = key
+        self._metrics.queue_depth.set(len(self._queue))
+        try:
+            if kind == "workflow":
+                return await self._workflow.reconcile(namespace, name)
+            return await self._execution.reconcile(namespace, name)
+        except ForbiddenError as exc:
+            # A right that is missing may be given at any time, and no event would tell.
+            raise RetryableError(str(exc)) from exc
+
+    def _settings(self) -> Settings:
+        return self._loader.settings
+
+    # what makes a key come onto the queue
+
+    def _subscribe(self) -> None:
+        if "workflow" in self._options.controllers:
+            self._workflows.subscribe(self._on_workflow)
+            self._executions.subscribe(self._on_attempt_of_workflow)
+            self._approvals.subscribe(self._on_approval)
+        if "execution" in self._options.controllers:
+            self._executions.subscribe(self._on_execution)
+
+    def _on_workflow(self, old: Document | None, new: Document | None) -> None:
+        if new is not None and (old is None or _was_edited(old, new)):
+            self._queue.add(("workflow", new["metadata"]["namespace"], new["metadata"]["name"]))
+
+    def _on_execution(self, old: Document | None, new: Document | None) -> None:
+        if new is not None and (old is None or _was_edited(old, new)):
+            self._queue.add(("execution", new["metadata"]["namespace"], new["metadata"]["name"]))
+
+    def _on_attempt_of_workflow(self, old: Document | None, new: Document | None) -> None:
+        """An attempt concerns its workflow when it ends or goes; what it does meanwhile is its own affair."""
+        gone = new is None
+        ended = new is not None and attempts.has_ended(new) and not (old is not None and attempts.has_ended(old))
+        execution = new or old
+        if execution is not None and (gone or ended) and (owner := workflow_key_of(execution)):
+            self._queue.add(("workflow", *owner))
+
+    def _on_approval(self, _: Document | None, new: Document | None) -> None:
+        if new is not None:
+            self._queue.add(("workflow", new["metadata"]["namespace"], new["spec"]["workflowRef"]["name"]))
+
+    def _on_policy_served(self, _: str, settings: Settings) -> None:
+        """Settings may have changed, too: the client's limiter follows them at once."""
+        self._cluster.limit(settings.kubernetes_qps, settings.kubernetes_burst)
+
+    def _on_policy_active(self, _: str) -> None:
+        """OPA has activated another set: whatever waits for a verdict may get another one now."""
+        if self._working:
+            self._enqueue_unfinished()
+
+    def _enqueue_unfinished(self) -> None:
+        if "workflow" in self._options.controllers:
+            for workflow in self._workflows.all():
+                phase = (workflow.get("status") or {}).get("phase", "")
+                owned = bool(workflow["metadata"].get("ownerReferences"))
+                if phase not in phases.TERMINAL or not owned:
+                    self._queue.add(("workflow", workflow["metadata"]["namespace"], workflow["metadata"]["name"]))
+        if "execution" in self._options.controllers:
+            for execution in self._executions.all():
+                if not attempts.has_ended(execution):
+                    self._queue.add(("execution", execution["metadata"]["namespace"], execution["metadata"]["name"]))
+
+    def _add_checks(self) -> None:
+        def synced() -> Trouble | None:
+            late = [i.kind.kind for i in (self._workflows, self._executions, self._approvals, self._config_maps) if not i.synced.is_set()]
+            return (
+                Trouble(f"not listed yet: {', '.join(late)}", "are the CRDs applied, and may the controller list them?") if late else None
+            )
+
+        self._checks.add_ready("sync", synced)
+        self._checks.add_ready("policy", self._loader.trouble)
+
+
+def _was_edited(old: Document, new: Document) -> bool:
+    """Tell an edit by someone from a write of status, which only its writer and the resourceVersion care about."""
+    before, after = old["metadata"], new["metadata"]
+    return any(before.get(key) != after.get(key) for key in ("uid", "generation", "annotations", "deletionTimestamp"))
+
+
+def _owners(execution: Document) -> list[str]:
+    return [o["uid"] for o in execution["metadata"].get("ownerReferences") or [] if o.get("controller")]
+
+
+def _approved_workflow(approval: Document) -> list[str]:
+    return [f"{approval['metadata']['namespace']}/{approval['spec']['workflowRef']['name']}"]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

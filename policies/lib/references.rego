@@ -1,0 +1,78 @@
+# METADATA
+# title: Conditions by reference
+# description: |
+#   The conditions that a step lists with `rego: configmap:key.rego:rule`. The rule, in a package kubernaut.conditions.<name>, is a boolean
+#   or a set that holds the condition's type; anything else, and nothing at all, is not met. Its package may ask for `facts`.
+package kubernaut.lib.references
+
+import data.kubernaut.lib.clock
+
+# METADATA
+# description: Each referring entry of a step's list with whether it holds. `side` is preConditions or postConditions.
+judged(step, side) := [result |
+	some entry in step[side]
+	is_string(entry.type)
+	_refers(entry)
+	result := {
+		"type": entry.type,
+		"required": object.get(entry, "required", true) != false,
+		"passed": _is_met(step, entry),
+		"message": _message(entry),
+		"seconds": _seconds(entry),
+	}
+]
+
+# METADATA
+# description: What the packages behind a step's list want to have read.
+facts(step, side) := {request |
+	some entry in step[side]
+	name := named(entry.rego)
+
+	# regal ignore:with-outside-test-context
+	some request in data.kubernaut.conditions[name].facts with input.step as step
+}
+
+# METADATA
+# description: The name of the condition package that a reference means; undefined where no policy ConfigMap has it.
+named(reference) := name if {
+	[configmap, key, _] := split(reference, ":")
+	name := data.kubernaut.references[sprintf("%s:%s", [configmap, key])]
+}
+
+# METADATA
+# description: What the verdict says of a result.
+reported(result) := object.remove(result, ["seconds"])
+
+# METADATA
+# description: Why an unmet condition counts.
+reason(gate, code, result) := {
+	"code": code,
+	"message": sprintf("%s does not hold: %s", [result.type, result.message]),
+	"policy": gate,
+	"remedy": "see the condition's package in its policy ConfigMap for what it asks for",
+}
+
+_refers(entry) if object.get(entry, "rego", "") != ""
+
+_is_met(step, entry) if {
+	[_, _, rule] := split(entry.rego, ":")
+
+	# regal ignore:with-outside-test-context
+	value := data.kubernaut.conditions[named(entry.rego)][rule] with input.step as step
+	_proves(value, entry.type)
+} else := false
+
+_proves(true, _)
+
+_proves(value, type) if {
+	is_set(value)
+	type in value
+}
+
+_message(entry) := entry.description if {
+	is_string(entry.description)
+} else := sprintf("it is judged by %v", [entry.rego])
+
+_seconds(entry) := clock.seconds(entry.timeout) if {
+	is_string(entry.timeout)
+} else := 0

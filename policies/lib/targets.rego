@@ -1,0 +1,50 @@
+# METADATA
+# title: Targets
+# description: Which object a step acts on, as its action says it, and whether a workflow may act there.
+package kubernaut.lib.targets
+
+# METADATA
+# description: The target of a step; undefined where its action cannot tell. Its `name` is missing where a selector stands for it.
+of(step) := target if {
+	# The gates of a whole workflow look at one step after another.
+	# regal ignore:with-outside-test-context
+	target := data.kubernaut.actions[step.action].target with input.step as step
+	is_string(target.apiVersion)
+	is_string(target.kind)
+	is_string(object.get(target, "namespace", ""))
+	is_string(object.get(target, "name", ""))
+}
+
+# METADATA
+# description: A name for people and for ids of facts.
+label(target) := trim_suffix(concat("/", [target.kind, object.get(target, "namespace", ""), object.get(target, "name", "")]), "/")
+
+# METADATA
+# description: Resources that live outside every namespace.
+cluster_scoped := {
+	"customresourcedefinitions",
+	"namespaces",
+	"nodes",
+	"persistentvolumes",
+	"priorityclasses",
+	"storageclasses",
+}
+
+# METADATA
+# description: True for workflows that may act outside their own namespace, and on cluster-scoped objects.
+trusted if input.workflow.metadata.namespace == "kubernaut-system"
+
+trusted if input.workflow.metadata.namespace in data.kubernaut.settings["trusted-namespaces"]
+
+# METADATA
+# description: True for a namespace that the workflow may act in. Cluster-scoped objects (no namespace) are for trusted workflows.
+reachable(namespace) if {
+	is_string(namespace)
+	count(namespace) > 0
+	namespace == input.workflow.metadata.namespace
+}
+
+reachable(namespace) if {
+	is_string(namespace)
+	trusted
+}

@@ -1,0 +1,281 @@
+"""The shipped admission policies and roles for people, on a real API server."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+Kubectl = Callable[..., str]
+SYSTEM = "kubernaut-system"
+
+
+def workflow(name: str = "shop", **spec: Any) -> dict[str, Any]:
+    step = {"stepNumber": 1, "name": "tell", "action": "notify-only", "parameters": {"notifyOnly": {"message": "hello"}}}
+    return {
+        "apiVersion": "workflowexecution.kubernaut.ai/v1alpha1",
+        "kind": "WorkflowExecution",
+        "metadata": {"name": name},
+        "spec": {"workflowDefinition": {"steps": [step]}, **spec},
+    }
+
+
+def approval(name: str = "shop-by-approver", **spec: Any) -> dict[str, Any]:
+    decision = {"workflowRef": {"name": "shop", "uid": "3f0a"}, "decision": "Approved", "planHash": "0123456789abcdef"}
+    return {
+        "apiVersion": "workflowexecution.kubernaut.ai/v1alpha1",
+        "kind": "WorkflowApproval",
+        "metadata": {"name": name},
+        "spec": {**decision, "approver": "approver", **spec},
+    }
+
+
+def attempt() -> dict[str, Any]:
+    return {
+        "apiVersion": "kubernetesexecution.kubernaut.ai/v1alpha1",
+        "kind": "KubernetesExecution",
+        "metadata": {"name": "shop-step-1"},
+        "spec": {
+            "workflowExecutionRef": {"name": "shop", "uid": "3f0a"},
+            "stepNumber": 1,
+            "action": "notify_only",
+            "parameters": {"notifyOnly": {"message": "hello"}},
+        },
+    }
+
+
+def policy(name: str, **labels: str) -> dict[str, Any]:
+    data = {"team.rego": "package kubernaut.rules.dispatch.admission_test\n"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": SYSTEM, "labels": labels}, "data": data}
+
+
+@pytest.fixture
+def create(kubectl: Kubectl, namespace: str) -> Callable[..., str]:
+    """Create an object in the test's namespace as somebody; answers what kubectl said."""
+
+    def run(document: dict[str, Any], user: str = "admin", *, expect: int = 0, options: tuple[str, ...] = ()) -> str:
+        place = document["metadata"].get("namespace", namespace)
+        return kubectl("create", "-f", "-", "-n", place, *options, user=user, manifest=json.dumps(document), expect=expect)
+
+    return run
+
+
+@pytest.fixture
+def config_writer(kubectl: Kubectl) -> Iterator[str]:
+    """Somebody whom RBAC lets write ConfigMaps in the system namespace, and whom the setting policy-writers does not list."""
+    name = f"writer-{secrets.token_hex(3)}"
+    kubectl("create", "rolebinding", name, "-n", SYSTEM, "--clusterrole=policy-writer", f"--user={name}")
+    yield name
+    kubectl("delete", "rolebinding", name, "-n", SYSTEM)
+
+
+# Decisions.
+
+
+def test_an_approver_decides_in_their_own_name(create: Callable[..., str]) -> None:
+    create(workflow(), "author")
+    create(approval(approverGroups=["on-call"]), "approver")
+
+
+def test_nobody_decides_in_the_name_of_another(create: Callable[..., str]) -> None:
+    said = create(approval(approver="admin"), "approver", expect=1)
+    assert "spec.approver is admin, but you are approver" in said
+
+
+def test_nobody_claims_a_group_that_they_are_not_in(create: Callable[..., str]) -> None:
+    said = create(approval(approverGroups=["on-call", "directors"]), "approver", expect=1)
+    assert "names a group that approver is not in" in said
+
+
+def test_a_right_to_create_approvals_is_not_the_right_to_approve(kubectl: Kubectl, create: Callable[..., str], namespace: str) -> None:
+    kubectl("create", "role", "writer", "-n", namespace, "--verb=create", "--resource=workflowapprovals.workflowexecution.kubernaut.ai")
+    kubectl("create", "rolebinding", "writer", "-n", namespace, "--role=writer", "--user=author")
+    said = create(approval(approver="author"), "author", expect=1)
+    assert "author may not approve or reject workflow shop" in said
+    assert "ask for the role workflow-approver" in said
+
+
+def test_an_author_may_not_even_create_an_approval(create: Callable[..., str]) -> None:
+    assert "forbidden" in create(approval(approver="author"), "author", expect=1).lower()
+
+
+@pytest.mark.parametrize("user", ["admin"])
+def test_a_decision_is_neither_deleted_nor_relabelled_by_anyone(
+    kubectl: Kubectl, create: Callable[..., str], namespace: str, user: str
+) -> None:
+    create(approval(), "approver")
+    said = kubectl("delete", "wfa", "shop-by-approver", "-n", namespace, user=user, expect=1)
+    assert "a decision is neither changed nor deleted" in said
+    said = kubectl("label", "wfa", "shop-by-approver", "-n", namespace, "a=b", user=user, expect=1)
+    assert "a decision is neither changed nor deleted" in said
+
+
+def test_a_decision_goes_with_its_workflow(kubectl: Kubectl, create: Callable[..., str], namespace: str) -> None:
+    create(workflow())
+    uid = kubectl("get", "wfe", "shop", "-n", namespace, "-o", "jsonpath={.metadata.uid}")
+    owned = approval()
+    owner = {"apiVersion": "workflowexecution.kubernaut.ai/v1alpha1", "kind": "WorkflowExecution", "name": "shop", "uid": uid}
+    owned["metadata"]["ownerReferences"] = [owner]
+    create(owned, "approver")
+    kubectl("delete", "wfe", "shop", "-n", namespace)
+    deadline = time.monotonic() + 30
+    while kubectl("get", "wfa", "-n", namespace, "-o", "name"):
+        assert time.monotonic() < deadline, "the garbage collector could not delete the decision"
+        time.sleep(0.2)
+
+
+def test_a_namespace_with_decisions_and_attempts_can_be_deleted(kubectl: Kubectl, create: Callable[..., str]) -> None:
+    name = f"test-{secrets.token_hex(4)}"
+    kubectl("create", "namespace", name)
+    document = approval()
+    document["metadata"]["namespace"] = name
+    create(document, "approver")
+    kubectl("delete", "namespace", name, "--timeout=50s")
+
+
+# Who asks, and who approved by annotation.
+
+
+def test_an_author_asks_in_their_own_name_only(create: Callable[..., str]) -> None:
+    create(workflow("own", requestedBy="author"), "author")
+    said = create(workflow("other", requestedBy="admin"), "author", expect=1)
+    assert "spec.requestedBy is admin, but you are author" in said
+
+
+def test_an_author_cannot_approve_by_annotation(kubectl: Kubectl, create: Callable[..., str], namespace: str) -> None:
+    create(workflow(), "author")
+    for name in ("author", "approver"):
+        said = kubectl("annotate", "wfe", "shop", "-n", namespace, f"kubernaut.ai/approved-by={name}", user="author", expect=1)
+        assert "kubernaut.ai/approved-by" in said
+    annotated = workflow("born-approved")
+    annotated["metadata"]["annotations"] = {"kubernaut.ai/approved-by": "author"}
+    assert "may not set or take away the annotation" in create(annotated, "author", expect=1)
+
+
+def test_an_approver_approves_by_annotation_in_their_own_name(kubectl: Kubectl, create: Callable[..., str], namespace: str) -> None:
+    create(workflow(), "author")
+    said = kubectl("annotate", "wfe", "shop", "-n", namespace, "kubernaut.ai/approved-by=admin", user="approver", expect=1)
+    assert "says admin, but you are approver" in said
+    kubectl("annotate", "wfe", "shop", "-n", namespace, "kubernaut.ai/approved-by=approver", user="approver")
+    # Whoever may edit the workflow goes on as before, but cannot take the decision away.
+    kubectl("annotate", "wfe", "shop", "-n", namespace, "kubernaut.ai/cancel=enough", user="author")
+    said = kubectl("annotate", "wfe", "shop", "-n", namespace, "kubernaut.ai/approved-by-", user="author", expect=1)
+    assert "may not set or take away" in said
+
+
+def test_people_cannot_write_a_status(kubectl: Kubectl, create: Callable[..., str], namespace: str) -> None:
+    create(workflow(), "author")
+    patch = '{"status":{"phase":"completed"}}'
+    for user in ("author", "approver", "viewer"):
+        said = kubectl("patch", "wfe", "shop", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch, user=user, expect=1)
+        assert "forbidden" in said.lower()
+
+
+# Attempts.
+
+
+@pytest.mark.parametrize("user", ["author", "approver", "viewer"])
+def test_people_have_no_right_to_create_an_attempt(create: Callable[..., str], user: str) -> None:
+    assert "forbidden" in create(attempt(), user, expect=1).lower()
+
+
+def test_even_an_administrator_does_not_create_an_attempt_by_hand(create: Callable[..., str]) -> None:
+    said = create(attempt(), "admin", expect=1)
+    assert "admin may not create KubernetesExecutions" in said
+    assert "setting execution-creators" in said
+
+
+def test_the_controller_creates_attempts(create: Callable[..., str]) -> None:
+    account = f"--as=system:serviceaccount:{SYSTEM}:workflow-controller"
+    create(attempt(), "admin", options=(account,))
+
+
+# Policies.
+
+
+def test_an_administrator_writes_policies(kubectl: Kubectl, create: Callable[..., str]) -> None:
+    name = f"team-{secrets.token_hex(3)}"
+    create(policy(name, **{"kubernaut.ai/other": "yes"}))
+    kubectl("label", "configmap", name, "-n", SYSTEM, "kubernaut.ai/policy=draft")
+    kubectl("delete", "configmap", name, "-n", SYSTEM)
+
+
+@pytest.mark.parametrize("label", ["kubernaut.ai/policy", "kubernaut.ai/policy-last-good"])
+def test_who_is_no_policy_writer_cannot_touch_a_policy_nor_unlabel_it(
+    kubectl: Kubectl, create: Callable[..., str], config_writer: str, label: str
+) -> None:
+    name = f"team-{secrets.token_hex(3)}"
+    someone = f"--as={config_writer}"
+    refusal = f"{config_writer} may not write the policy ConfigMap {name}"
+    assert refusal in create(policy(name, **{label: "draft"}), options=(someone,), expect=1)
+    create(policy(name, **{label: "draft"}))
+    for command in (
+        ("patch", "configmap", name, "--type=merge", "-p", '{"data":{"team.rego":"package kubernaut.x"}}'),
+        ("label", "configmap", name, f"{label}-"),
+        ("annotate", "configmap", name, "a=b"),
+        ("delete", "configmap", name),
+    ):
+        assert refusal in kubectl(*command, "-n", SYSTEM, someone, expect=1)
+    kubectl("delete", "configmap", name, "-n", SYSTEM)
+
+
+def test_who_is_no_policy_writer_cannot_make_a_policy_by_labelling_a_config_map(
+    kubectl: Kubectl, create: Callable[..., str], config_writer: str
+) -> None:
+    name = f"plain-{secrets.token_hex(3)}"
+    someone = f"--as={config_writer}"
+    create(policy(name), options=(someone,))
+    assert "may not write the policy" in kubectl("label", "configmap", name, "-n", SYSTEM, "kubernaut.ai/policy=rego", someone, expect=1)
+    kubectl("delete", "configmap", name, "-n", SYSTEM, someone)
+
+
+def test_who_is_no_policy_writer_cannot_make_themselves_one(kubectl: Kubectl, config_writer: str) -> None:
+    patch = json.dumps({"data": {"policy-writers": config_writer}})
+    settings = ("configmap", "kubernaut-workflowexecution-config", "-n", SYSTEM)
+    for command in (("patch", *settings, "--type=merge", "-p", patch), ("delete", *settings)):
+        assert "may not write the settings" in kubectl(*command, f"--as={config_writer}", expect=1)
+
+
+def test_only_who_could_take_the_guard_away_writes_the_first_settings(create: Callable[..., str], config_writer: str) -> None:
+    first = policy("kubernaut-workflowexecution-config")
+    first["data"] = {"policy-writers": config_writer}
+    assert "may not write the settings" in create(first, options=(f"--as={config_writer}",), expect=1)
+    # Admission comes before the look whether they are there: the administrator gets that far.
+    assert "already exists" in create(first, expect=1)
+
+
+def test_who_is_no_policy_writer_cannot_delete_the_whole_collection(kubectl: Kubectl, config_writer: str) -> None:
+    kubectl("create", "role", config_writer, "-n", SYSTEM, "--verb=deletecollection", "--resource=configmaps")
+    kubectl("create", "rolebinding", f"{config_writer}-all", "-n", SYSTEM, f"--role={config_writer}", f"--user={config_writer}")
+    said = kubectl("delete", "--raw", f"/api/v1/namespaces/{SYSTEM}/configmaps?dryRun=All", f"--as={config_writer}", expect=1)
+    assert "may not write the" in said
+    kubectl("delete", "rolebinding", f"{config_writer}-all", "-n", SYSTEM)
+    kubectl("delete", "role", config_writer, "-n", SYSTEM)
+
+
+def test_whom_the_settings_list_writes_policies_at_once(kubectl: Kubectl, create: Callable[..., str], config_writer: str) -> None:
+    settings = ("configmap", "kubernaut-workflowexecution-config", "-n", SYSTEM)
+    former = kubectl("get", *settings, "-o", "jsonpath={.data.policy-writers}")
+
+    def list_writers(writers: str) -> None:
+        kubectl("patch", *settings, "--type=merge", "-p", json.dumps({"data": {"policy-writers": writers}}))
+
+    list_writers(f"{former},\n {config_writer}")
+    try:
+        deadline = time.monotonic() + 20
+        refused = "not tried"
+        while refused:
+            assert time.monotonic() < deadline, refused
+            # The API server learns of the settings by its own watch.
+            time.sleep(0.1)
+            try:
+                create(policy("team-listed", **{"kubernaut.ai/policy": "draft"}), options=(f"--as={config_writer}", "--dry-run=server"))
+                refused = ""
+            except AssertionError as exc:
+                refused = str(exc)
+    finally:
+        list_writers(former)
