@@ -70,21 +70,21 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
     return told
 
 
-async def statuses(cluster: Cluster, namespace: str, name: str, *, timeout: float) -> AsyncIterator[Document]:
+async def statuses(cluster: Cluster, namespace: str, name: str, *, seconds: float) -> AsyncIterator[Document]:
     """Every state of one workflow that the API server shows, from now until it has ended.
 
     Raises:
-        TimeoutError: it has not ended within ``timeout`` seconds.
+        TimeoutError: it has not ended within ``seconds``.
         NotFoundError: there is no such workflow.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + seconds
     seen = await cluster.get(WORKFLOW, namespace, name)
     yield seen
     while (seen.get("status") or {}).get("phase") not in TERMINAL:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError(
-                f"workflow {namespace}/{name} has not ended within {timeout:g} s; it is {(seen.get('status') or {}).get('phase')}"
+                f"workflow {namespace}/{name} has not ended within {seconds:g} s; it is {(seen.get('status') or {}).get('phase')}"
             )
         version = seen["metadata"]["resourceVersion"]
         async for event in _events(cluster, namespace, name, version, left):

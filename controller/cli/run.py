@@ -23,13 +23,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--kubeconfig", type=Path, help="kubeconfig file (default: the pod's ServiceAccount, else KUBECONFIG)")
     parser.add_argument("--opa", default=defaults.opa, help="URL of the OPA that decides (default: %(default)s)")
     parser.add_argument("--opa-binary", type=Path, help="the opa that checks policies before they are served (default: that on the PATH)")
-    parser.add_argument("--bundle-addr", default=defaults.bundle_addr, help="where OPA fetches its bundle, host:port (default: %(default)s)")
+    parser.add_argument("--bundle-addr", default=defaults.bundle_addr, help="where OPA fetches its bundle (default: %(default)s)")
     parser.add_argument("--health-addr", default=defaults.health_addr, help="/healthz and /readyz, host:port (default: %(default)s)")
     parser.add_argument("--metrics-addr", default=defaults.metrics_addr, help="/metrics, host:port (default: %(default)s)")
     parser.add_argument("--metrics-open", action="store_true", help="let anyone read /metrics (for a local control plane only)")
     parser.add_argument("--controllers", default=",".join(CONTROLLERS), help="which of %(default)s to run, separated by commas")
     parser.add_argument("--namespaces", nargs="+", default=[], metavar="NAMESPACE", help="look at these namespaces only (default: all)")
-    parser.add_argument("--log-format", choices=("json", "text"), default="json", help="json lines, or text for people (default: %(default)s)")
+    parser.add_argument("--log-format", choices=("json", "text"), default="json", help="json lines, or text for people")
     parser.set_defaults(run=run)
 
 

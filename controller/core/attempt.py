@@ -148,8 +148,7 @@ class AttemptDraft:
         """K2: the attempt reached what it should."""
         self._end(COMPLETED, now)
         self._results(success=True, message=message[:MAX_MESSAGE], resourcesAffected=_affected(self.operations))
-        if result:
-            self._results(result=dict(result))
+        self._results(result=dict(result) or None)
 
     def fail(self, fault: Fault, now: datetime) -> None:
         """The attempt ended badly."""

@@ -136,7 +136,7 @@ def _done(entry: Json, live: Json) -> bool:
     return found is not _ABSENT and _contains(found, entry["value"])
 
 
-def _at(document: Any, pointer: str) -> Any:
+def _at(document: object, pointer: str) -> Any:  # noqa: ANN401 - a JSON value
     """Follow a JSON pointer; `_ABSENT` where it leads nowhere."""
     at = document
     for part in pointer.split("/")[1:]:
@@ -150,7 +150,7 @@ def _at(document: Any, pointer: str) -> Any:
     return at
 
 
-def _contains(live: Any, wanted: Any) -> bool:
+def _contains(live: object, wanted: object) -> bool:
     """Tell whether everything wanted is there; null means absent, and items of a list are matched by `name` where they have one."""
     if isinstance(wanted, Mapping):
         if not isinstance(live, Mapping):

@@ -94,7 +94,7 @@ class Verdict(_Answer):
 
 
 class PlanningVerdict(Verdict):
-    """May this graph be run at all, and how long may it take?"""
+    """Whether this graph may be run at all, and how long it may take."""
 
     estimated_duration_seconds: float | int = 0
     action_digests: dict[str, str] = Field(default_factory=dict)
@@ -110,7 +110,7 @@ class SafetyCheckResult(_Answer):
 
 
 class SafetyVerdict(Verdict):
-    """Is it safe to touch the targets now?"""
+    """Whether it is safe to touch the targets now."""
 
     checks: list[SafetyCheckResult]
 
@@ -127,7 +127,7 @@ class ApprovalTerms(_Answer):
 
 
 class ApprovalVerdict(Verdict):
-    """Does a person have to say yes, and has one?"""
+    """Whether a person has to say yes, and whether one has."""
 
     approval: ApprovalTerms
 
@@ -169,7 +169,7 @@ class DispatchVerdict(Verdict):
 
 
 class CompletionVerdict(Verdict):
-    """Did the step reach what its author wanted?"""
+    """Whether the step reached what its author wanted."""
 
     conditions: list[ConditionResult]
 
@@ -223,7 +223,7 @@ class Operation(_Answer):
 
 
 class ActionVerdict(Verdict):
-    """May this attempt send its operations, which are they, and as whom?"""
+    """Whether this attempt may send its operations, which they are, and as whom."""
 
     operations: list[Operation]
     conditions: list[ConditionResult]
@@ -236,7 +236,7 @@ class ActionVerdict(Verdict):
 
 
 class VerifyVerdict(Verdict):
-    """Did the operations have the effect that the action promises?"""
+    """Whether the operations had the effect that the action promises."""
 
     conditions: list[ConditionResult]
     result: dict[str, Any]

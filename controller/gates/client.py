@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Generic, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -91,7 +92,7 @@ class _Opa(AsyncOpaClient):  # type: ignore[misc]  # the library ships no types
 
     async def decide(self, path: str, question: Mapping[str, Any]) -> dict[str, Any]:
         async with self._request("POST", f"{self.root_url}/data/{path}?provenance=true", json={"input": question}) as response:
-            if response.status != 200:
+            if response.status != HTTPStatus.OK:
                 raise aiohttp.ClientPayloadError(f"OPA answered {response.status}: {_fault(await response.text())}")
             document: dict[str, Any] = await response.json()
             return document

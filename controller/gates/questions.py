@@ -95,7 +95,7 @@ def attempt_document(execution: Json, *, owned: bool) -> Attempt:
         "operations": [_operation_document(o) for o in results.get("operations") or []],
         "since": dict(status.get("conditionSince") or {}),
     }
-    for key, value in (
+    optional = (
         ("undoOf", spec.get("undoOf")),
         ("startTime", status.get("startTime")),
         ("completionTime", status.get("completionTime")),
@@ -103,10 +103,8 @@ def attempt_document(execution: Json, *, owned: bool) -> Attempt:
         ("message", results.get("errorMessage") or results.get("message")),
         ("failureReason", results.get("failureReason")),
         ("result", results.get("result")),
-    ):
-        if value:
-            document[key] = value
-    return cast("Attempt", document)
+    )
+    return cast("Attempt", document | {key: value for key, value in optional if value})
 
 
 def _operation_document(operation: Json) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class Folder:
 
 def opa_config(bundle: str) -> str:
     """OPA polls the controller for its bundle (a long poll: a new one is there within milliseconds) and tells it what it made of it."""
-    polling = {"min_delay_seconds": 1, "max_delay_seconds": 2, "long_polling_timeout_seconds": 60}
+    polling = {"min_delay_seconds": 1, "max_delay_seconds": 1, "long_polling_timeout_seconds": 60}
     document = {
         "services": {"controller": {"url": f"http://{bundle}"}},
         "bundles": {"kubernaut": {"service": "controller", "resource": "/bundles/kubernaut.tar.gz", "polling": polling}},

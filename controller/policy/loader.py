@@ -29,6 +29,7 @@ log = logs.events(__name__)
 _DEBOUNCE = 0.03
 _LONGEST_DEBOUNCE = 0.3
 _RETRY = 2.0
+_ACTIVATION_PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class LoadReport:
     """The outcome of one load, for whoever tells people about it."""
 
     revision: str | None
+    active: bool
     acceptance: Acceptance
     found: Mapping[str, Source]
     setting_problems: list[SettingProblem]
@@ -111,6 +113,8 @@ class PolicyLoader:
         self._subscribers: list[Callable[[str, Settings], None]] = []
         self._activation_subscribers: list[Callable[[str], None]] = []
         self._changed = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._late = False
         self._last_change = 0.0
         self._unloadable: list[PolicyProblem] = []
         server.observer = self._hear_from_opa
@@ -165,8 +169,10 @@ class PolicyLoader:
         judged = _Judgement(self._shipped, settings, self._checker, unreadable)
         acceptance = await accept(self.acceptance.accepted, found, judged)
         problems = await self._publish(acceptance, settings, judged)
-        report = LoadReport(self.revision, acceptance, found, setting_problems)
+        active = self.revision is not None and await self._activated()
+        report = LoadReport(self.revision, active, acceptance, found, setting_problems)
         self._unloadable = problems
+        self._late = not active
         seconds = time.perf_counter() - began
         self._count(report, seconds)
         for name, reasons in acceptance.rejected.items():
@@ -197,6 +203,17 @@ class PolicyLoader:
             for subscriber in self._subscribers:
                 subscriber(bundle.revision, settings)
         return []
+
+    async def _activated(self) -> bool:
+        """Wait a moment for OPA to decide by what is served, so that nobody is told "active" before it is."""
+        try:
+            async with asyncio.timeout(_ACTIVATION_PATIENCE):
+                while self.opa_revision != self.revision:
+                    self._heard.clear()
+                    await self._heard.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _read_settings(self) -> tuple[Settings, list[SettingProblem]]:
         config_map = self._informer.get(SYSTEM_NAMESPACE, SETTINGS_CONFIG_MAP) or {}
@@ -231,8 +248,12 @@ class PolicyLoader:
     def _hear_from_opa(self, revision: str, errors: list[str]) -> None:
         changed = revision != self.opa_revision
         self.opa_revision, self.opa_errors = revision, errors
+        self._heard.set()
         if changed and revision == self.revision:
             log.info("policy_active", revision=revision)
+            if self._late:
+                # People were told "accepted" only; the next load says "active".
+                self._changed.set()
             for subscriber in self._activation_subscribers:
                 subscriber(revision)
 

@@ -40,19 +40,20 @@ class PolicyReporter:
         for name, source in sorted(report.found.items()):
             problems = report.acceptance.rejected.get(name, [])
             if report.revision is not None or problems:
-                await self._tell(source, report.revision, problems)
+                await self._tell(source, report, problems)
         self._tell_settings(report)
 
-    async def _tell(self, source: Source, revision: str | None, problems: list[PolicyProblem]) -> None:
+    async def _tell(self, source: Source, report: LoadReport, problems: list[PolicyProblem]) -> None:
         config_map = self._informer.get(SYSTEM_NAMESPACE, source.name)
         if config_map is None:
             return
-        status = _status(source, problems)
+        state = "rejected" if problems else "active" if report.active else "accepted"
+        status = _status(source, state, problems)
         known = _known_status(config_map)
         if all(known.get(key) == value for key, value in status.items()):
             return
         # `revision` is that of the moment when this version of this source became active; it is not rewritten when others change.
-        status |= {"revision": revision or "", "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+        status |= {"revision": report.revision or "", "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
         body = {"metadata": {"annotations": {STATUS_ANNOTATION: json.dumps(status)}}}
         try:
             self._informer.put(await self._cluster.patch(CONFIG_MAP, SYSTEM_NAMESPACE, source.name, body, patch_type="merge"))
@@ -62,8 +63,8 @@ class PolicyReporter:
         if problems:
             message = "; ".join(str(problem) for problem in problems)[:_LONGEST_EVENT]
             self._recorder.emit(config_map, "Warning", "PolicyRejected", message, "Load")
-        else:
-            self._recorder.emit(config_map, "Normal", "PolicyActivated", f"part of the policy set {revision}", "Load")
+        elif report.active:
+            self._recorder.emit(config_map, "Normal", "PolicyActivated", f"part of the policy set {report.revision}", "Load")
 
     def _tell_settings(self, report: LoadReport) -> None:
         said = tuple(problem.message for problem in report.setting_problems)
@@ -73,7 +74,7 @@ class PolicyReporter:
         self._settings_said = said
 
 
-def _status(source: Source, problems: list[PolicyProblem]) -> dict[str, Any]:
+def _status(source: Source, state: str, problems: list[PolicyProblem]) -> dict[str, Any]:
     errors = [
         {
             "file": f"{problem.source}/{problem.key}" if problem.source != source.name else problem.key,
@@ -84,7 +85,7 @@ def _status(source: Source, problems: list[PolicyProblem]) -> dict[str, Any]:
         }
         for problem in problems[:_MOST_ERRORS]
     ]
-    return {"state": "rejected" if problems else "active", "digest": source.digest, "errors": errors}
+    return {"state": state, "digest": source.digest, "errors": errors}
 
 
 def _known_status(config_map: Mapping[str, Any]) -> dict[str, Any]:

@@ -205,7 +205,7 @@ def _package_line(text: str) -> int:
     return text.count("\n", 0, match.start(1)) + 1 if match else 1
 
 
-def _package_problem(package: str) -> str | None:  # noqa: PLR0911 - one line per way to be wrong
+def _package_problem(package: str) -> str | None:
     if not package:
         return "there is no package"
     if not _PLAIN_PACKAGE.fullmatch(package):

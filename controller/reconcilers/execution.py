@@ -195,7 +195,7 @@ class _Run:
             if sight is Sight.APPLIED:
                 return {}
             if sight is Sight.CHANGED:
-                raise _ChangedError(request, self._undoing)
+                raise _ChangedError(request, undoing=self._undoing)
         try:
             return await operator.send(request)
         except (ConflictError, InvalidError, NotFoundError) as exc:
@@ -204,7 +204,7 @@ class _Run:
                 return {}
             if sure and alone and not self._undoing:
                 raise _RefusedError(str(exc)) from exc
-            raise _ChangedError(request, self._undoing, exc) from exc
+            raise _ChangedError(request, undoing=self._undoing, cause=exc) from exc
         except UnreachableError:
             raise
         except AmbiguousError as exc:
@@ -347,7 +347,12 @@ class _Run:
 
     async def _complete(self, message: str, result: Document) -> timedelta | None:
         self._draft.complete(message, result, self._parts.clock())
-        await self._write()
+        try:
+            await self._write()
+        except InvalidError as exc:
+            # A team's module may answer a result that the schema does not know. What was done is done, and has to be on record.
+            self._draft.complete(f"{message}; its result is left out, it does not fit the schema: {exc.message}", {}, self._parts.clock())
+            await self._write()
         return None
 
     async def _fail(self, fault: Fault) -> timedelta | None:
@@ -369,7 +374,7 @@ class _RefusedError(Exception):
 class _ChangedError(Exception):
     """Neither the old nor the new state is there: somebody else changed the target."""
 
-    def __init__(self, request: OperationRequest, undoing: bool, cause: ApiError | None = None) -> None:
+    def __init__(self, request: OperationRequest, *, undoing: bool, cause: ApiError | None = None) -> None:
         place = f"{request.kind} {request.namespace + '/' if request.namespace else ''}{request.name}"
         word = "changed_since" if undoing else "resource_conflict"
         super().__init__(f"{word}: {place} is neither as it was nor as it should become" + (f" ({cause.message})" if cause else ""))

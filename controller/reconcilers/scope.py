@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +22,8 @@ from controller.reconcilers.objects import Objects
 from controller.settings import Settings
 
 Document = dict[str, Any]
+
+_SHOWN = 5
 
 # The index of executions by the uid of the workflow that owns them.
 BY_OWNER = "owner"
@@ -111,9 +113,4 @@ def fault_of(answer: Answer[Any], reason: str, *, step: int | None = None, error
 def lines(answer: Answer[Any]) -> str:
     """A verdict's reasons in one line."""
     reasons = [f"{r.code}: {r.message}" for r in answer.verdict.reasons]
-    return "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
-
-
-def by_number(entries: list[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
-    """Index lines of steps by their number."""
-    return {entry["stepNumber"]: entry for entry in entries}
+    return "; ".join(reasons[:_SHOWN]) + (f"; and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else "")

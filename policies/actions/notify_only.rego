@@ -62,5 +62,5 @@ state["severity"] := _severity
 
 result := outcomes.result(postconditions, holds, [], {"customResult": {
 	"actionType": "notify_only",
-	"output": sprintf("%s: %s", [_severity, _wanted.message]),
+	"output": {"message": _wanted.message, "severity": _severity},
 }})

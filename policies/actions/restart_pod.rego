@@ -56,8 +56,11 @@ parameters_valid if {
 
 _grace_valid if parameters.seconds(object.get(_wanted, "gracePeriod", 0)) >= 0
 
-# An empty name stands for every pod that the selector matches.
-target := {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": _pod_name} if {
+# Without a name the target is every pod that the selector matches.
+target := object.union(
+	{"apiVersion": "v1", "kind": "Pod", "namespace": namespace},
+	{"name": _pod_name | _pod_name != ""},
+) if {
 	namespace := parameters.namespace(_wanted)
 	parameters.object_name(namespace)
 	is_string(_pod_name)

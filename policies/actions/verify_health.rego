@@ -159,7 +159,9 @@ _whole if {
 
 result := outcomes.result(postconditions, holds, [], {"customResult": {
 	"actionType": "verify_health",
-	"output": sprintf("%s %s/%s: %d pods, %d of them not ready", [
-		target.kind, target.namespace, target.name, count(_pods), state.unready_pods,
-	]),
+	"output": {
+		"target": sprintf("%s %s/%s", [target.kind, target.namespace, target.name]),
+		"pods": sprintf("%d", [count(_pods)]),
+		"unreadyPods": sprintf("%d", [state.unready_pods]),
+	},
 }})

@@ -124,7 +124,9 @@ holds contains "condition_reached" if {
 
 result := outcomes.result(postconditions, holds, [], {"customResult": {
 	"actionType": "wait_for_condition",
-	"output": sprintf("%s %s: %s is %s", [
-		target.kind, target.name, _wanted.condition, object.get(state, "status", "not reported"),
-	]),
+	"output": {
+		"target": sprintf("%s %s", [target.kind, target.name]),
+		"condition": _wanted.condition,
+		"status": sprintf("%v", [object.get(state, "status", "not reported")]),
+	},
 }})

@@ -6,7 +6,10 @@
 #   - input: schema.action_input
 package kubernaut.gates.action
 
-import data.kubernaut.lib.conditions as terms
+import data.kubernaut.lib.conditions
+import data.kubernaut.lib.operations
+import data.kubernaut.lib.rules
+import data.kubernaut.lib.targets
 import data.kubernaut.lib.verdict as v
 
 # METADATA
@@ -26,274 +29,280 @@ default verdict := {
 }
 
 verdict := object.union_n([
-	v.document(deny, wait, warn, facts),
+	_answer,
 	{
-		"operations": _allowed_operations,
-		"conditions": _conditions,
+		"operations": [operation | some operation in _operations; _answer.decision == "allow"],
+		"conditions": conditions.results(_judged, _holds),
 		"service_account": _service_account,
 		"executor": _executor,
 		"timeout_seconds": _timeout,
 		"reversible": _reversible,
+		"irreversible_reason": _irreversible_reason,
+		"state": _state,
 	},
-	{"failure_reason": reason | reason := _failure_reason},
-	{"irreversible_reason": reason | reason := data.kubernaut.actions[input.step.action].irreversible_reason},
-	{"next_check_seconds": 0.5 | count(wait) > 0},
+	{"failure_reason": _failure_reason | _answer.decision == "deny"},
+	{"next_check_seconds": 0.5 | _answer.decision == "wait"},
 ])
 
 # METADATA
 # description: What packages on trial would have said; apart, so that their faults cannot touch a verdict.
 # entrypoint: true
-shadow contains v.reason(sprintf("shadow.action.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.action[name].deny
+shadow := rules.on_trial("action")
+
+_answer := v.answer("action", {"deny": _deny, "wait": _wait, "warn": _warn, "facts": _facts})
+
+default _failure_reason := "policy_denied"
+
+_failure_reason := "resource_not_found" if {
+	not _refused_by_team
+	_settled
+	some type in _hopeless
+	endswith(type, "_exists")
+} else := "precondition_failed" if {
+	not _refused_by_team
+	_settled
+	count(_hopeless) > 0
 }
 
-_known if is_string(data.kubernaut.actions[input.step.action].service_account)
+_refused_by_team if v.denied_by_team(_answer)
 
-_parameters_valid if data.kubernaut.actions[input.step.action].parameters_valid
+# The catalogue's entry. Everything is read by reference: what an action does not say has the strictest meaning.
 
-_target := data.kubernaut.actions[input.step.action].target
+_known if is_array(data.kubernaut.actions[input.step.action].permissions)
 
-_undoing if is_array(input.undo)
-
-_rehearsing if not _attempted
-
-_attempted if is_object(input.attempt)
-
-_owned if input.attempt.owned == true
-
-# Operations: those of the catalogue, or the recorded undo as it is.
-
-_operations := input.undo if {
-	_undoing
-} else := data.kubernaut.actions[input.step.action].operations
-
-default _allowed_operations := []
-
-_allowed_operations := [operation | some operation in _operations] if {
-	count(deny) == 0
-	count(wait) == 0
-	v.settled(facts)
-}
+_deny contains {
+	"code": "action_unknown",
+	"message": "the catalogue has no such action",
+	"policy": "action",
+	"remedy": sprintf("use one of: %s", [concat(", ", sort({name | is_array(data.kubernaut.actions[name].permissions)}))]),
+} if not _known
 
 default _service_account := ""
 
-_service_account := data.kubernaut.actions[input.step.action].service_account
+_service_account := account if {
+	account := data.kubernaut.actions[input.step.action].service_account
+	is_string(account)
+}
 
 default _executor := "api"
 
-_executor := data.kubernaut.actions[input.step.action].executor
+_executor := "job" if data.kubernaut.actions[input.step.action].executor == "job"
 
 default _timeout := 0
 
-_timeout := data.kubernaut.actions[input.step.action].timeout_seconds
+_timeout := seconds if {
+	seconds := data.kubernaut.actions[input.step.action].timeout_seconds
+	is_number(seconds)
+}
 
 default _reversible := false
 
-_reversible := data.kubernaut.actions[input.step.action].reversible
+_reversible if data.kubernaut.actions[input.step.action].reversible == true
 
-# Facts: the catalogue's and the teams'. An undo needs none of the catalogue's: its pre-image is on record.
+default _irreversible_reason := ""
 
-facts contains r if {
-	not _undoing
-	some r in data.kubernaut.actions[input.step.action].facts
+_irreversible_reason := why if {
+	why := data.kubernaut.actions[input.step.action].irreversible_reason
+	is_string(why)
 }
 
-facts contains r if {
-	some name
-	some r in data.kubernaut.rules.action[name].facts
+default _state := {}
+
+_state := state if {
+	_settled
+	state := data.kubernaut.actions[input.step.action].state
+	is_object(state)
 }
 
-# Conditions of the catalogue. They are not judged for an undo.
+# Who asks: nobody yet (the workflow is being validated), an attempt, or an attempt to take another one back.
 
-_declared := data.kubernaut.actions[input.step.action].preconditions if not _undoing
+_attempted if "attempt" in object.keys(input)
 
-_judged := terms.terms(_declared, "preconditions")
+_undoing if "undo" in object.keys(input)
 
-_holds contains type if some type in data.kubernaut.actions[input.step.action].holds
+_listed if input.attempt.owned == true
 
-default _conditions := []
-
-_conditions := terms.results(_judged, _holds)
-
-_unmet := terms.unmet(_judged, _holds, true)
-
-_hopeless contains type if {
-	some type in _unmet
-	_rehearsing
-}
-
-_hopeless contains type if {
-	some type in _unmet
-	not _in_time[type]
-}
-
-_in_time contains type if {
-	some type in _unmet
-	terms.in_time(type, _judged[type])
-}
-
-_facts_read if {
-	v.settled(facts)
-	count(v.conflicts(facts)) == 0
-}
-
-# Where an attempt may act.
-
-_trusted if input.workflow.metadata.namespace == "kubernaut-system"
-
-_trusted if input.workflow.metadata.namespace in data.kubernaut.settings["trusted-namespaces"]
-
-_places contains object.get(_target, "namespace", "") if not _undoing
-
-_places contains object.get(operation.do, "namespace", "") if some operation in _operations
-
-_at_home[place] if {
-	some place in _places
-	place == input.workflow.metadata.namespace
-}
-
-_at_home[place] if {
-	some place in _places
-	_trusted
-}
-
-_has_target if is_string(_target.name)
-
-_has_target if data.kubernaut.actions[input.step.action].no_operations == true
-
-_has_target if _undoing
-
-# The plan that was approved speaks for the modules of its actions.
-
-_plan_kept if not _digests_recorded
-
-_plan_kept if input.workflow.status.actionDigests[input.step.action] == data.kubernaut.modules.actions[input.step.action]
-
-_digests_recorded if is_string(input.workflow.status.actionDigests[input.step.action])
-
-# Denials.
-
-deny contains {
-	"code": "action_unknown",
-	"message": "there is no such action in the catalogue",
-	"policy": "action",
-	"remedy": "`phasegate actions list` prints the catalogue",
-} if not _known
-
-deny contains {
-	"code": "parameters_invalid",
-	"message": "the parameters are not what this action needs",
-	"policy": "action",
-	"remedy": "see the action's page or its rule parameters_valid",
-} if {
-	_known
-	not _undoing
-	not _parameters_valid
-}
-
-deny contains {"code": "target_not_determined", "message": "the parameters name no target", "policy": "action"} if {
-	_known
-	not _has_target
-}
-
-deny contains {
-	"code": "target_outside_namespace",
-	"message": "a workflow acts in its own namespace only",
-	"policy": "action",
-	"remedy": "run the workflow in the target's namespace, or in one of the setting trusted-namespaces",
-} if {
-	some place in _places
-	place != ""
-	not _at_home[place]
-}
-
-deny contains {
-	"code": "target_cluster_scoped",
-	"message": "only workflows of trusted namespaces act on cluster-scoped objects",
-	"policy": "action",
-	"remedy": "run the workflow in kubernaut-system or in one of the setting trusted-namespaces",
-} if {
-	some place in _places
-	place == ""
-	_has_target
-	_acts
-	not _trusted
-}
-
-_acts if count(_operations) > 0
-
-_acts if is_string(_target.kind)
-
-deny contains {
+_deny contains {
 	"code": "attempt_not_listed",
 	"message": "no live workflow owns this attempt and lists it as its current one",
 	"policy": "action",
 	"remedy": "attempts are made by the controller only; delete this one",
 } if {
 	_attempted
-	not _owned
+	not _listed
 }
 
-deny contains {
+# An approval speaks for the modules of the plan's actions. A recorded undo is no module's work.
+
+_recorded if count(input.workflow.status.actionDigests) > 0
+
+_plan_kept if input.workflow.status.actionDigests[input.step.action] == data.kubernaut.modules.actions[input.step.action]
+
+_deny contains {
 	"code": "plan_changed",
 	"message": "the module of this action is not the one that the approved plan used",
 	"policy": "action",
 	"remedy": "apply the workflow again under a new name and have the new plan approved",
-} if not _plan_kept
-
-deny contains terms.reason(type, _judged[type]) if {
-	_facts_read
-	some type in _hopeless
+} if {
+	_recorded
+	not _undoing
+	not _plan_kept
 }
 
-deny contains {"code": "operations_undefined", "message": "the action gives no operations for these facts", "policy": "action"} if {
+_parameters_valid if data.kubernaut.actions[input.step.action].parameters_valid == true
+
+_deny contains {
+	"code": "parameters_invalid",
+	"message": "the parameters are not what this action needs",
+	"policy": "action",
+	"remedy": "see the fields and bounds of this action in the reference of its parameters",
+} if {
+	not _undoing
+	not _parameters_valid
+}
+
+# What has to be known. The facts of an undo are on record.
+
+_facts contains request if {
+	not _undoing
+	some request in data.kubernaut.actions[input.step.action].facts
+}
+
+_settled if v.settled("action", _facts)
+
+# Conditions of the catalogue. They are not judged for an undo.
+
+default _judged := {}
+
+_judged := conditions.terms(data.kubernaut.actions[input.step.action].preconditions, "preconditions") if not _undoing
+
+_declared if is_object(data.kubernaut.actions[input.step.action].preconditions)
+
+_deny contains {
+	"code": "preconditions_undefined",
+	"message": "the action does not declare its preconditions",
+	"policy": "action",
+	"remedy": "write `preconditions := {}` in the action's module if it has none",
+} if {
 	_known
-	_facts_read
-	count(_unmet) == 0
-	not _has_operations
+	not _declared
 }
 
-_has_operations if is_array(_operations)
+_holds contains type if some type in data.kubernaut.actions[input.step.action].holds
 
-deny contains v.fact_conflict(id) if some id in v.conflicts(facts)
+_unmet := conditions.unmet(_judged, _holds, true)
 
-deny contains v.reason(sprintf("rules.action.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.action[name].deny
-}
+# Without an attempt there is no time to wait in: the workflow would be refused or started now.
+default _in_time := set()
 
-deny contains v.not_a_set(sprintf("rules.action.%s", [name]), rule) if {
-	some rule in {"deny", "wait", "warn", "facts"}
-	some name
-	value := data.kubernaut.rules.action[name][rule]
-	type_name(value) != "set"
-}
+_in_time := conditions.in_time(_judged, _unmet) if _attempted
 
-wait contains terms.reason(type, _judged[type]) if {
-	_facts_read
-	some type in _unmet
-	_in_time[type]
-	_attempted
-}
+_hopeless := _unmet - _in_time
 
-wait contains v.reason(sprintf("rules.action.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.action[name].wait
-}
+_unmet_reason(type) := conditions.reason(type, _judged[type])
 
-warn contains terms.reason(type, _judged[type]) if some type in terms.unmet(_judged, _holds, false)
-
-warn contains v.reason(sprintf("rules.action.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.action[name].warn
-}
-
-_failure_reason := "resource_not_found" if {
+_deny contains _unmet_reason(type) if {
+	_settled
 	some type in _hopeless
-	endswith(type, "_exists")
-} else := "precondition_failed" if {
-	count(_hopeless) > 0
-} else := "policy_denied" if {
-	count(deny) > 0
+}
+
+_wait contains _unmet_reason(type) if {
+	_settled
+	some type in _in_time
+}
+
+_warn contains _unmet_reason(type) if {
+	_settled
+	some type in conditions.unmet(_judged, _holds, false)
+}
+
+# What is sent.
+
+default _operations := []
+
+_operations := input.undo if {
+	_undoing
+	is_array(input.undo)
+}
+
+_operations := operations if {
+	not _undoing
+	_settled
+	count(_unmet) == 0
+	operations := data.kubernaut.actions[input.step.action].operations
+	is_array(operations)
+}
+
+_sends_nothing if {
+	not _undoing
+	data.kubernaut.actions[input.step.action].no_operations == true
+}
+
+_usable := [operation | some operation in _operations; operations.is_usable(operation)]
+
+_deny contains {
+	"code": "operations_malformed",
+	"message": "an operation has not the form of a request, so it cannot be sent as it was meant",
+	"policy": "action",
+	"remedy": "mend the rule `operations` of the action's module",
+} if {
+	count(_usable) < count(_operations)
+}
+
+_deny contains {
+	"code": "operations_undefined",
+	"message": "the action gives no operations for what was read",
+	"policy": "action",
+	"remedy": "mend the rule `operations` of the action's module, or say `no_operations := true`",
+} if {
+	_known
+	_settled
+	count(_unmet) == 0
+	count(_operations) == 0
+	not _sends_nothing
+}
+
+# Where it is sent: to the workflow's own namespace, unless the workflow is of a trusted one.
+
+default _target := {}
+
+_target := targets.of(input.step)
+
+_places contains object.get(_target, "namespace", "") if {
+	not _undoing
+	count(_target) > 0
+}
+
+_places contains object.get(operation.do, "namespace", "") if some operation in _usable
+
+_foreign := {place | some place in _places} - {place | some place in _places; targets.reachable(place)}
+
+_deny contains {
+	"code": "target_not_determined",
+	"message": "the parameters do not say which object is meant",
+	"policy": "action",
+	"remedy": "see the fields of this action in the reference of its parameters",
+} if {
+	_known
+	not _undoing
+	count(_target) == 0
+}
+
+_deny contains {
+	"code": "target_outside_namespace",
+	"message": sprintf("the workflow may act in its own namespace only, not in %s", [place]),
+	"policy": "action",
+	"remedy": "run the workflow in the target's namespace, or in one of the setting trusted-namespaces",
+} if {
+	some place in _foreign
+	place != ""
+}
+
+_deny contains {
+	"code": "target_cluster_scoped",
+	"message": "only workflows of trusted namespaces may act on cluster-scoped objects",
+	"policy": "action",
+	"remedy": "run the workflow in kubernaut-system, or in one of the setting trusted-namespaces",
+} if {
+	"" in _foreign
 }

@@ -1,12 +1,14 @@
 # METADATA
 # title: Approval
-# description: Does a person have to say yes to this plan, and has one? Admission proved who decided; here it is judged whether that is enough.
+# description: Does a person have to say yes to this plan, and has one? Admission proved who decided; here is judged whether it is enough.
 # scope: subpackages
 # schemas:
 #   - input: schema.approval_input
 package kubernaut.gates.approval
 
 import data.kubernaut.lib.clock
+import data.kubernaut.lib.reasons
+import data.kubernaut.lib.rules
 import data.kubernaut.lib.verdict as v
 
 # METADATA
@@ -21,196 +23,236 @@ default verdict := {
 }
 
 verdict := object.union_n([
-	v.document(deny, wait, warn, facts),
+	_answer,
 	{"approval": {
 		"required": _is_required,
 		"count": _count,
-		"received": count(_approvers),
+		"received": count(_approvers(set())),
 		"groups": sort(_groups),
 		"not_requester": _not_requester,
 		"expires_seconds": _expires,
 	}},
-	{"failure_reason": reason | reason := _failure_reason},
+	{"failure_reason": _failure_reason | _answer.decision == "deny"},
 ])
 
 # METADATA
-# description: What packages on trial would have said.
+# description: What packages on trial would have said; apart, so that their faults cannot touch a verdict.
 # entrypoint: true
-shadow contains v.reason(sprintf("shadow.approval.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.approval[name].require_approval
+shadow := rules.on_trial("approval")
+
+_answer := v.answer("approval", {"deny": _deny, "wait": _wait, "warn": set(), "facts": set()})
+
+default _failure_reason := "policy_denied"
+
+_failure_reason := "approval_rejected" if {
+	count(_rejecting) > 0
+} else := "approval_expired" if {
+	_expired
 }
 
-shadow contains v.reason(sprintf("shadow.approval.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.approval[name].deny
-}
-
-_asked if {
+_sound if {
 	is_array(input.steps)
 	is_string(input.workflow.status.planHash)
 	is_string(input.workflow.metadata.uid)
 }
 
-# Why a person has to say yes.
-
-_required contains {
-	"code": "approval_requested",
-	"message": "its author asked for an approval",
+_deny contains {
+	"code": "input_incomplete",
+	"message": "the question lacks the steps, the plan or the workflow",
 	"policy": "approval",
-	"remedy": _how,
+} if not _sound
+
+# Who asks for an approval, and for which: {policy, why, count, groups, not_requester}.
+
+_asked contains {
+	"policy": "approval",
+	"why": "its author asks for an approval",
+	"count": 1,
+	"groups": set(),
+	"not_requester": false,
 } if input.workflow.spec.executionStrategy.approvalRequired == true
 
-_required contains {
-	"code": "complex_workflow",
-	"message": sprintf("%d steps are more than complexity-approval-threshold", [count(input.steps)]),
+_asked contains {
 	"policy": "approval",
-	"remedy": _how,
-} if not _simple
+	"why": sprintf("it has %d steps, more than the setting complexity-approval-threshold lets pass", [count(input.steps)]),
+	"count": 1,
+	"groups": set(),
+	"not_requester": false,
+} if {
+	_sound
+	not _simple
+}
 
 _simple if count(input.steps) <= data.kubernaut.settings["complexity-approval-threshold"]
 
-_required contains object.union({"remedy": _how}, v.reason(sprintf("rules.approval.%s", [name]), r)) if {
+_asked contains {
+	"policy": rules.policy("approval", name),
+	"why": _why(entry),
+	"count": _wanted(entry),
+	"groups": _listed(entry),
+	"not_requester": object.get(entry, "not_requester", false) != false,
+} if {
 	some name
-	some r in data.kubernaut.rules.approval[name].require_approval
+	some entry in data.kubernaut.rules.approval[name].require_approval
+	is_object(entry)
 }
 
-_how := sprintf("`phasegate approve %s -n %s` as a user who may", [input.workflow.metadata.name, input.workflow.metadata.namespace])
+_asked contains {
+	"policy": rules.policy("approval", name),
+	"why": entry,
+	"count": 1,
+	"groups": set(),
+	"not_requester": false,
+} if {
+	some name
+	some entry in data.kubernaut.rules.approval[name].require_approval
+	is_string(entry)
+}
+
+_deny contains reasons.malformed(rules.policy("approval", name), "require_approval", entry) if {
+	some name
+	some entry in data.kubernaut.rules.approval[name].require_approval
+	type_name(entry) in {"boolean", "number", "null", "array", "set"}
+}
+
+_why(entry) := entry.reason if {
+	is_string(entry.reason)
+} else := "a rule of the team asks for an approval"
+
+_wanted(entry) := max([1, ceil(entry.count)]) if {
+	is_number(entry.count)
+} else := 1
+
+# A group that is not a list still narrows who counts.
+_listed(entry) := {group | some group in entry.groups; is_string(group)} if {
+	type_name(entry.groups) in {"array", "set"}
+} else := {entry.groups} if {
+	is_string(entry.groups)
+} else := set()
 
 default _is_required := true
 
 _is_required := false if {
-	_asked
-	count(_required) == 0
+	_sound
+	count(_asked) == 0
 }
 
-# The strictest of what the teams ask for.
+# The strictest of what they ask for, to be shown. Each of them is judged by itself.
 
-_count := max({1} | {n | some name; some r in data.kubernaut.rules.approval[name].require_approval; n := r.count; is_number(n)})
+_count := max({1} | {ask.count | some ask in _asked})
 
 _groups contains group if {
-	some name
-	some r in data.kubernaut.rules.approval[name].require_approval
-	some group in r.groups
+	some ask in _asked
+	some group in ask.groups
 }
 
 default _not_requester := false
 
 _not_requester if {
-	some name
-	some r in data.kubernaut.rules.approval[name].require_approval
-	r.not_requester == true
+	some ask in _asked
+	ask.not_requester
 }
 
-_expires := min(_expiries)
+default _expires := 0
 
-_expiries contains clock.setting("approval-timeout")
+_expires := clock.seconds(input.workflow.spec.timeouts.approval) if {
+	is_string(input.workflow.spec.timeouts.approval)
+} else := clock.setting("approval-timeout")
 
-_expiries contains clock.seconds(input.workflow.spec.timeouts.approval)
+# Decisions on this very workflow and plan; of each person the last one. On a tie the no counts.
 
-_expiries contains 86400 if not _expiry_set
-
-_expiry_set if is_number(clock.setting("approval-timeout"))
-
-# Decisions that count: on this very workflow and plan, the last one of each person.
-
-_counting contains decision if {
+_decisions contains decision if {
 	some decision in input.approvals
+	is_string(decision.approver)
 	decision.workflowUid == input.workflow.metadata.uid
 	decision.planHash == input.workflow.status.planHash
-	_eligible(decision)
 }
 
-_eligible(decision) if {
-	_right_person(decision)
-	_right_group(decision)
+_moment(decision) := time.parse_rfc3339_ns(decision.time) if {
+	is_string(decision.time)
+} else := 0
+
+_last contains decision if {
+	some decision in _decisions
+	_moment(decision) == max({_moment(other) | some other in _decisions; other.approver == decision.approver})
 }
 
-_right_person(_) if _not_requester == false
+_rejecting contains decision.approver if {
+	some decision in _last
+	decision.decision != "Approved"
+}
 
-_right_person(decision) if {
+# Who says yes, counted for one set of groups (empty: anybody).
+_approvers(groups) := {decision.approver |
+	some decision in _last
+	decision.decision == "Approved"
+	_may_count(decision)
+	_is_in(decision, groups)
+} - _rejecting
+
+_may_count(_) if not _not_requester
+
+# Without a requester on record nobody can be proven to be somebody else.
+_may_count(decision) if {
 	_not_requester
-	decision.approver != object.get(input.workflow.spec, "requestedBy", "")
+	decision.approver != input.workflow.spec.requestedBy
 }
 
-_right_group(_) if count(_groups) == 0
+_is_in(_, groups) if count(groups) == 0
 
-_right_group(decision) if {
+_is_in(decision, groups) if {
 	some group in decision.groups
-	group in _groups
+	group in groups
 }
 
-_last[approver] := decision if {
-	some {"approver": approver} in _counting
-	times := [[d.time, d.decision] | some d in _counting; d.approver == approver]
-	decision := max(times)[1]
+_unmet contains ask if {
+	some ask in _asked
+	count(_approvers(ask.groups)) < ask.count
 }
 
-_approvers contains approver if some approver, "Approved" in _last
-
-_rejected if some "Rejected" in _last
-
-_enough if count(_approvers) >= _count
+_deny contains {
+	"code": "approval_rejected",
+	"message": sprintf("%s said no", [concat(", ", sort(_rejecting))]),
+	"policy": "approval",
+	"remedy": "change the workflow and apply it under a new name",
+} if count(_rejecting) > 0
 
 _expired if {
-	_is_required
-	not _enough
+	count(_unmet) > 0
 	time.parse_rfc3339_ns(input.workflow.status.approval.expiresAt) <= time.parse_rfc3339_ns(input.now)
 }
 
-facts contains r if {
-	some name
-	some r in data.kubernaut.rules.approval[name].facts
-}
-
-deny contains {"code": "input_incomplete", "message": "the question lacks the steps, the plan or the workflow", "policy": "approval"} if not _asked
-
-deny contains {"code": "approval_rejected", "message": "a person has said no", "policy": "approval"} if {
-	_is_required
-	_rejected
-}
-
-deny contains {
+_deny contains {
 	"code": "approval_expired",
-	"message": "nobody has approved in time",
+	"message": "it was not approved in time",
 	"policy": "approval",
 	"remedy": "apply the workflow again under a new name",
 } if _expired
 
-deny contains v.fact_conflict(id) if some id in v.conflicts(facts)
-
-deny contains v.reason(sprintf("rules.approval.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.approval[name].deny
+_wait contains {
+	"code": "approval_required",
+	"message": sprintf("%s (%d of %d approvals%s)", [ask.why, count(_approvers(ask.groups)), ask.count, _of_whom(ask)]),
+	"policy": ask.policy,
+	"remedy": _how,
+} if {
+	some ask in _unmet
 }
 
-deny contains v.not_a_set(sprintf("rules.approval.%s", [name]), rule) if {
-	some rule in {"deny", "wait", "warn", "facts", "require_approval"}
-	some name
-	value := data.kubernaut.rules.approval[name][rule]
-	type_name(value) != "set"
-}
+_of_whom(ask) := concat("", [_from(ask.groups), _other(ask.not_requester)])
 
-wait contains reason if {
-	some reason in _required
-	not _enough
-}
+_from(groups) := sprintf(" from %s", [concat(" or ", sort(groups))]) if {
+	count(groups) > 0
+} else := ""
 
-wait contains v.reason(sprintf("rules.approval.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.approval[name].wait
-}
+_other(true) := ", not by the requester"
 
-warn contains v.reason(sprintf("rules.approval.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.approval[name].warn
-}
+_other(false) := ""
 
-_failure_reason := "approval_rejected" if {
-	_is_required
-	_rejected
-} else := "approval_expired" if {
-	_expired
-} else := "policy_denied" if {
-	count(deny) > 0
+default _how := "`phasegate approve` the workflow as a user who may"
+
+_how := sprintf("`phasegate approve %s -n %s` as a user who may", [name, namespace]) if {
+	name := input.workflow.metadata.name
+	is_string(name)
+	namespace := input.workflow.metadata.namespace
+	is_string(namespace)
 }

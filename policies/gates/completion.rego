@@ -1,12 +1,14 @@
 # METADATA
 # title: Completion
-# description: The attempt ended well; does the step reach what its author wanted? Judges the step's own postConditions with a reference.
+# description: The attempt ended well; did the step reach what its author wanted? Judges the step's own postConditions by reference.
 # scope: subpackages
 # schemas:
 #   - input: schema.completion_input
 package kubernaut.gates.completion
 
 import data.kubernaut.lib.clock
+import data.kubernaut.lib.references
+import data.kubernaut.lib.rules
 import data.kubernaut.lib.verdict as v
 
 # METADATA
@@ -21,106 +23,73 @@ default verdict := {
 }
 
 verdict := object.union_n([
-	v.document(deny, wait, warn, facts),
-	{"conditions": [condition | some condition in _conditions]},
-	{"failure_reason": "postcondition_failed" | count(_late) > 0},
-	{"next_check_seconds": 1 | count(wait) > 0},
+	_answer,
+	{"conditions": [references.reported(result) | some result in _judged]},
+	{"failure_reason": _failure_reason | _answer.decision == "deny"},
+	{"next_check_seconds": clock.next_check(_waited) | _answer.decision == "wait"},
 ])
 
 # METADATA
-# description: What packages on trial would have said.
+# description: What packages on trial would have said; apart, so that their faults cannot touch a verdict.
 # entrypoint: true
-shadow contains v.reason(sprintf("shadow.completion.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.completion[name].deny
+shadow := rules.on_trial("completion")
+
+_answer := v.answer("completion", {"deny": _deny, "wait": _wait, "warn": _warn, "facts": _facts})
+
+default _failure_reason := "postcondition_failed"
+
+_failure_reason := "policy_denied" if {
+	v.denied_by_team(_answer)
 }
 
-_asked if {
+_sound if {
 	is_number(input.step.stepNumber)
 	is_string(input.attempt.name)
 }
 
-_referring contains entry if {
-	some entry in input.step.postConditions
-	object.get(entry, "rego", "") != ""
-}
-
-_conditions contains {
-	"type": entry.type,
-	"required": object.get(entry, "required", true),
-	"passed": _proven(entry.rego),
-	"message": object.get(entry, "description", entry.type),
-} if {
-	some entry in _referring
-}
-
-_proven(reference) if {
-	parts := split(reference, ":")
-	name := data.kubernaut.references[sprintf("%s:%s", [parts[0], parts[1]])]
-	_truth(data.kubernaut.conditions[name][parts[2]])
-} else := false
-
-_truth(value) if value == true
-
-_truth(value) if {
-	is_set(value)
-	count(value) > 0
-}
-
-_unmet contains entry if {
-	some entry in _referring
-	object.get(entry, "required", true) == true
-	_proven(entry.rego) == false
-}
-
-_in_time contains entry if {
-	some entry in _unmet
-	since := object.get(input, ["since", entry.type], input.now)
-	clock.elapsed(since) < clock.seconds(object.get(entry, "timeout", "0s"))
-}
-
-_late contains entry if {
-	some entry in _unmet
-	not entry in _in_time
-}
-
-_reason(entry) := {
-	"code": "postcondition_failed",
-	"message": sprintf("%s does not hold", [entry.type]),
+_deny contains {
+	"code": "input_incomplete",
+	"message": "the question lacks the step or its attempt",
 	"policy": "completion",
+} if not _sound
+
+_facts := references.facts(input.step, "postConditions")
+
+_settled if v.settled("completion", _facts)
+
+default _judged := []
+
+_judged := references.judged(input.step, "postConditions")
+
+_unmet contains result if {
+	some result in _judged
+	result.required
+	result.passed == false
 }
 
-facts contains r if {
-	some name
-	some r in data.kubernaut.rules.completion[name].facts
+_in_time contains result if {
+	some result in _unmet
+	_elapsed(result) < result.seconds
 }
 
-deny contains {"code": "input_incomplete", "message": "the question lacks the step or its attempt", "policy": "completion"} if not _asked
+_elapsed(result) := clock.elapsed(object.get(input, ["since", result.type], input.now))
 
-deny contains _reason(entry) if some entry in _late
+_waited := 0 if {
+	count(_unmet) == 0
+} else := max([_elapsed(result) | some result in _unmet])
 
-deny contains v.fact_conflict(id) if some id in v.conflicts(facts)
-
-deny contains v.reason(sprintf("rules.completion.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.completion[name].deny
+_deny contains references.reason("completion", "postcondition_failed", result) if {
+	_settled
+	some result in (_unmet - _in_time)
 }
 
-deny contains v.not_a_set(sprintf("rules.completion.%s", [name]), rule) if {
-	some rule in {"deny", "wait", "warn", "facts"}
-	some name
-	value := data.kubernaut.rules.completion[name][rule]
-	type_name(value) != "set"
+_wait contains references.reason("completion", "postcondition_unmet", result) if {
+	_settled
+	some result in _in_time
 }
 
-wait contains _reason(entry) if some entry in _in_time
-
-wait contains v.reason(sprintf("rules.completion.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.completion[name].wait
-}
-
-warn contains v.reason(sprintf("rules.completion.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.completion[name].warn
+_warn contains references.reason("completion", "postcondition_unmet", result) if {
+	some result in _judged
+	result.required == false
+	result.passed == false
 }

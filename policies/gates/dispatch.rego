@@ -7,6 +7,9 @@
 package kubernaut.gates.dispatch
 
 import data.kubernaut.lib.clock
+import data.kubernaut.lib.reasons
+import data.kubernaut.lib.references
+import data.kubernaut.lib.rules
 import data.kubernaut.lib.verdict as v
 
 # METADATA
@@ -27,210 +30,231 @@ default verdict := {
 }
 
 verdict := object.union_n([
-	v.document(deny, wait, warn, facts),
+	_answer,
 	{
-		"start": array.slice(_startable, 0, _free),
-		"hold": _grouped(_held),
-		"skip": [{"step": step, "reason": min(reasons)} | some step, reasons in _skipped],
-		"block": _grouped(_blocked),
+		"start": [number | some number in _starting; _answer.decision == "allow"],
+		"hold": _by_step(_holds),
+		"skip": [{"step": number, "reason": min(why)} | some number, why in _skips],
+		"block": _by_step(_blocks),
 		"max_parallel": max_parallel,
-		"conditions": [condition | some condition in _conditions],
+		"conditions": [object.union(references.reported(result), {"step": number}) | some [number, result] in _judged],
 		"adjustments": [],
 	},
-	{"failure_reason": "policy_denied" | count(deny) > 0},
-	{"next_check_seconds": 1 | count(_pending) > 0},
+	{"failure_reason": "policy_denied" | _answer.decision == "deny"},
+	{"next_check_seconds": 1 | _worth_another_look},
 ])
 
 # METADATA
-# description: What packages on trial would have said.
+# description: What packages on trial would have said; apart, so that their faults cannot touch a verdict.
 # entrypoint: true
-shadow contains v.reason(sprintf("shadow.dispatch.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.dispatch[name].deny
+shadow := rules.on_trial("dispatch")
+
+_answer := v.answer("dispatch", {"deny": _deny, "wait": _wait, "warn": _warn, "facts": _facts})
+
+# Nothing but time, or a fact that changes, may end these; a suspended or full workflow ends its wait by an event.
+_worth_another_look if count(_holds) > 0
+
+_worth_another_look if {
+	_answer.decision == "wait"
+	count(rules.wait("dispatch")) > 0
 }
 
-shadow contains {"code": "limit", "message": sprintf("%v", [n]), "policy": sprintf("shadow.dispatch.%s", [name])} if {
-	some name
-	some n in data.kubernaut.shadow.dispatch[name].limit
+_worth_another_look if {
+	_answer.decision == "wait"
+	not _settled
 }
 
-# How many at once: the lowest of what the site, the workflow and the teams say.
+_settled if v.settled("dispatch", _facts)
 
-# METADATA
-# description: The number of attempts that may run at once.
-max_parallel := min(_limits)
+# What is ready, in plan order, and what runs.
 
-_site_limit := data.kubernaut.settings["max-parallel-steps"]
-
-_limits contains 1 if not _site_limited
-
-_limits contains _site_limit if _site_limited
-
-_site_limited if is_number(_site_limit)
-
-_limits contains input.workflow.spec.executionStrategy.maxParallelSteps
-
-_limits contains n if {
-	some name
-	some n in data.kubernaut.rules.dispatch[name].limit
-	is_number(n)
-}
-
-_free := max([0, floor(max_parallel) - count(input.running)])
-
-# input.ready is in plan order; what is held, skipped or blocked falls out.
-_startable := [n |
-	some n in input.ready
-	not _held[n]
-	not _skipped[n]
-	not _blocked[n]
-]
-
-# The step's own preconditions that refer to a package of a policy ConfigMap. Those of the catalogue are judged by the attempt.
-
-_conditions contains {
-	"step": step.stepNumber,
-	"type": condition.type,
-	"required": object.get(condition, "required", true),
-	"passed": _proven(condition.rego),
-	"message": object.get(condition, "description", condition.type),
-} if {
-	some step in input.steps
-	step.stepNumber in input.ready
-	some condition in step.preConditions
-	object.get(condition, "rego", "") != ""
-}
-
-_proven(reference) if {
-	parts := split(reference, ":")
-	name := data.kubernaut.references[sprintf("%s:%s", [parts[0], parts[1]])]
-	_truth(data.kubernaut.conditions[name][parts[2]])
-} else := false
-
-_truth(value) if value == true
-
-_truth(value) if {
-	is_set(value)
-	count(value) > 0
-}
-
-_unmet contains condition if {
-	some condition in _conditions
-	condition.required
-	condition.passed == false
-}
-
-_pending contains condition if {
-	some condition in _unmet
-	since := object.get(input, ["since", sprintf("%d/%s", [condition.step, condition.type])], input.now)
-	clock.elapsed(since) < clock.seconds(_timeout(condition))
-}
-
-_timeout(condition) := timeout if {
-	some step in input.steps
-	step.stepNumber == condition.step
-	some entry in step.preConditions
-	entry.type == condition.type
-	timeout := entry.timeout
-} else := "0s"
-
-_unmet_reason(condition) := {
-	"code": "precondition_failed",
-	"message": sprintf("%s does not hold", [condition.type]),
-	"policy": "dispatch",
-}
-
-# Per step: step number → set of reasons.
-
-_held[condition.step] contains _unmet_reason(condition) if some condition in _pending
-
-_held[hold.step] contains v.reason(sprintf("rules.dispatch.%s", [name]), object.remove(hold, {"step"})) if {
-	some name
-	some hold in data.kubernaut.rules.dispatch[name].hold
-}
-
-_skipped[skip.step] contains v.reason(sprintf("rules.dispatch.%s", [name]), object.remove(skip, {"step"})) if {
-	some name
-	some skip in data.kubernaut.rules.dispatch[name].skip
-}
-
-_blocked[condition.step] contains _unmet_reason(condition) if {
-	some condition in _unmet
-	not condition in _pending
-}
-
-_grouped(reasons_by_step) := [{"step": step, "reasons": sort(reasons)} | some step, reasons in reasons_by_step]
-
-facts contains r if {
-	some name
-	some r in data.kubernaut.rules.dispatch[name].facts
-}
-
-_complete if {
+_sound if {
 	is_array(input.ready)
 	is_array(input.running)
 	is_object(input.workflow.spec)
+	every number in input.ready {
+		number == floor(number)
+	}
+	count(_described) == count(input.ready)
 }
 
-_active if not _suspended
+_described contains step.stepNumber if {
+	some step in input.steps
+	step.stepNumber in input.ready
+}
+
+default _ready := []
+
+_ready := [floor(number) | some number in input.ready] if _sound
+
+_deny contains {
+	"code": "input_incomplete",
+	"message": "the question lacks the workflow, the ready steps or the running ones",
+	"policy": "dispatch",
+} if not _sound
+
+# How many at once: the lowest of what the site, the workflow and the teams say. A missing setting means one.
+
+# METADATA
+# description: The number of attempts of a workflow that may run at once.
+max_parallel := max([0, floor(min(_limits))])
+
+_site_limit := data.kubernaut.settings["max-parallel-steps"]
+
+_site_is_set if is_number(_site_limit)
+
+_limits contains 1 if not _site_is_set
+
+_limits contains _site_limit if _site_is_set
+
+_limits contains limit if {
+	limit := input.workflow.spec.executionStrategy.maxParallelSteps
+	is_number(limit)
+}
+
+_limits contains limit if {
+	some name
+	some limit in data.kubernaut.rules.dispatch[name].limit
+	is_number(limit)
+}
+
+_deny contains reasons.malformed(rules.policy("dispatch", name), "limit", limit) if {
+	some name
+	some limit in data.kubernaut.rules.dispatch[name].limit
+	type_name(limit) != "number"
+}
+
+default _free := 0
+
+_free := max([0, max_parallel - count(input.running)]) if _sound
+
+# The steps' own preconditions by reference. Those of the catalogue are judged by the attempt.
+
+_judged contains [step.stepNumber, result] if {
+	some step in input.steps
+	step.stepNumber in _ready
+	some result in references.judged(step, "preConditions")
+}
+
+_facts contains request if {
+	some step in input.steps
+	step.stepNumber in _ready
+	some request in references.facts(step, "preConditions")
+}
+
+_unmet contains [number, result] if {
+	some [number, result] in _judged
+	result.required
+	result.passed == false
+}
+
+_in_time contains [number, result] if {
+	some [number, result] in _unmet
+	since := object.get(input, ["since", sprintf("%d/%s", [number, result.type])], input.now)
+	clock.elapsed(since) < result.seconds
+}
+
+_warn contains references.reason("dispatch", "precondition_unmet", result) if {
+	some [_, result] in _judged
+	result.required == false
+	result.passed == false
+}
+
+# Step number → why it is held, skipped or blocked.
+
+_holds[number] contains references.reason("dispatch", "precondition_unmet", result) if {
+	_settled
+	some [number, result] in _in_time
+}
+
+_holds[hold.step] contains reasons.reason(rules.policy("dispatch", name), object.remove(hold, ["step"])) if {
+	some name
+	some hold in data.kubernaut.rules.dispatch[name].hold
+	hold.step in _ready
+}
+
+_blocks[number] contains references.reason("dispatch", "precondition_failed", result) if {
+	_settled
+	some [number, result] in (_unmet - _in_time)
+}
+
+_skips[skip.step] contains reasons.reason(rules.policy("dispatch", name), object.remove(skip, ["step"])) if {
+	_skipping_allowed
+	some name
+	some skip in data.kubernaut.rules.dispatch[name].skip
+	skip.step in _ready
+}
+
+# Leaving steps out changes what the author asked for, so the author has to have allowed it.
+_skipping_allowed if input.workflow.spec.adaptiveOrchestration.optimizationEnabled == true
+
+_skipping_allowed if input.workflow.spec.adaptiveOrchestration.dynamicStepAdjustment == true
+
+_warn contains {
+	"code": "skip_not_allowed",
+	"message": sprintf("%s would skip a step, which the workflow does not allow", [rules.policy("dispatch", name)]),
+	"policy": "dispatch",
+	"remedy": "set adaptiveOrchestration.optimizationEnabled in the workflow",
+} if {
+	not _skipping_allowed
+	some name
+	some skip in data.kubernaut.rules.dispatch[name].skip
+	skip.step in _ready
+}
+
+_deny contains reasons.malformed(rules.policy("dispatch", name), "hold", hold) if {
+	some name
+	some hold in data.kubernaut.rules.dispatch[name].hold
+	type_name(object.get(hold, "step", "")) != "number"
+}
+
+_deny contains reasons.malformed(rules.policy("dispatch", name), "skip", skip) if {
+	some name
+	some skip in data.kubernaut.rules.dispatch[name].skip
+	type_name(object.get(skip, "step", "")) != "number"
+}
+
+_by_step(why) := [{"step": number, "reasons": sort(lines)} | some number, lines in why]
+
+_startable := [number |
+	some number in _ready
+	not _holds[number]
+	not _skips[number]
+	not _blocks[number]
+]
+
+_starting := array.slice(_startable, 0, _free)
+
+# Why nothing moves.
 
 _suspended if input.workflow.spec.suspend == true
 
-deny contains {"code": "input_incomplete", "message": "the question lacks the workflow, ready or running", "policy": "dispatch"} if not _complete
-
-deny contains v.fact_conflict(id) if some id in v.conflicts(facts)
-
-deny contains v.reason(sprintf("rules.dispatch.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.dispatch[name].deny
-}
-
-deny contains v.not_a_set(sprintf("rules.dispatch.%s", [name]), rule) if {
-	some rule in {"deny", "wait", "warn", "facts", "limit", "hold", "skip"}
-	some name
-	value := data.kubernaut.rules.dispatch[name][rule]
-	type_name(value) != "set"
-}
-
-deny contains {
-	"code": "limit_is_not_a_number",
-	"message": "a team's limit is not a number, so it would be ignored",
-	"policy": sprintf("rules.dispatch.%s", [name]),
-	"remedy": "write `limit contains 3`",
-} if {
-	some name
-	some n in data.kubernaut.rules.dispatch[name].limit
-	not is_number(n)
-}
-
-wait contains {
+_wait contains {
 	"code": "suspended",
 	"message": "the workflow is suspended",
 	"policy": "dispatch",
 	"remedy": "set spec.suspend to false",
-} if not _active
+} if _suspended
 
-wait contains {
+_moves if (count(_starting) + count(_skips)) + count(_blocks) > 0
+
+_wait contains {
 	"code": "parallel_limit",
-	"message": sprintf("%d steps at once are allowed, and as many run", [floor(max_parallel)]),
+	"message": sprintf("at most %d steps may run at once, and %d do", [max_parallel, count(input.running)]),
 	"policy": "dispatch",
 } if {
-	_free == 0
+	_sound
+	not _moves
 	count(_startable) > 0
-	count(_skipped) + count(_blocked) == 0
 }
 
-wait contains {"code": "steps_held", "message": "every step that could start is held back", "policy": "dispatch"} if {
-	(count(_startable) + count(_skipped)) + count(_blocked) == 0
-	count(_held) > 0
+_wait contains reason if {
+	not _moves
+	some lines in _holds
+	some reason in lines
 }
 
-wait contains v.reason(sprintf("rules.dispatch.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.dispatch[name].wait
-}
-
-warn contains v.reason(sprintf("rules.dispatch.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.dispatch[name].warn
+_wait contains {"code": "nothing_ready", "message": "no step is ready", "policy": "dispatch"} if {
+	not _moves
+	count(_startable) + count(_holds) == 0
 }

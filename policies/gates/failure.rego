@@ -1,12 +1,14 @@
 # METADATA
 # title: Failure
-# description: An attempt failed, or a cancel was asked; what happens now? The action is taken when the decision is allow or deny.
+# description: An attempt failed, or a cancel was asked; what happens now? The action is taken whether the decision is allow or deny.
 # scope: subpackages
 # schemas:
 #   - input: schema.failure_input
 package kubernaut.gates.failure
 
 import data.kubernaut.lib.clock
+import data.kubernaut.lib.rules
+import data.kubernaut.lib.undo
 import data.kubernaut.lib.verdict as v
 
 # METADATA
@@ -22,119 +24,120 @@ default verdict := {
 }
 
 verdict := object.union_n([
-	v.document(deny, wait, warn, facts),
-	{"action": _action, "delay_seconds": _delay},
-	{"failure_reason": reason | reason := _failure_reason},
-	{"next_check_seconds": 1 | count(wait) > 0},
+	_answer,
+	{"action": _action, "delay_seconds": _delay, "failure_reason": _failure_reason},
+	{"next_check_seconds": 1 | _answer.decision == "wait"},
 ])
 
 # METADATA
-# description: What packages on trial would have said.
+# description: What packages on trial would have said; apart, so that their faults cannot touch a verdict.
 # entrypoint: true
-shadow contains v.reason(sprintf("shadow.failure.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.failure[name].deny
+shadow := rules.on_trial("failure")
+
+_answer := v.answer("failure", {"deny": _deny, "wait": set(), "warn": set(), "facts": set()})
+
+_cancelled if "cancel" in object.keys(input)
+
+_sound if {
+	_cancelled
+	is_object(input.workflow.spec)
+}
+
+_sound if {
+	is_object(input.workflow.spec)
+	is_number(input.step.stepNumber)
+	is_string(input.attempt.errorType)
+}
+
+_deny contains {
+	"code": "input_incomplete",
+	"message": "the question lacks the workflow, the step or its attempt",
+	"policy": "failure",
+} if not _sound
+
+# A team's denial takes the mild ways out: what failed is neither tried again nor passed over. Of a question that cannot be judged nothing
+# is concluded but that the workflow fails.
+
+default _action := "fail"
+
+_action := "retry" if {
+	_answer.decision != "deny"
+	_may_retry
+} else := "continue" if {
+	_answer.decision != "deny"
+	not _cancelled
+	input.step.criticalStep == false
+} else := "block" if {
+	_sound
+	not _cancelled
+	_refused_untouched
+} else := "rollback" if {
+	_sound
+	_strategy == "automatic"
+	_something_to_undo
+} else := "degrade" if {
+	_sound
+	_strategy == "manual"
+	not _cancelled
+}
+
+default _failure_reason := "step_execution_failed"
+
+_failure_reason := "cancelled" if {
+	_cancelled
+} else := input.attempt.failureReason if {
+	is_string(input.attempt.failureReason)
 }
 
 # Trying again cannot help with these.
 _permanent := {"validation_error", "insufficient_permissions", "policy_denied"}
 
-_cancelled if is_object(input.cancel)
-
-_asked if _cancelled
-
-_asked if {
-	is_number(input.step.stepNumber)
-	is_string(input.attempt.errorType)
-}
-
-_retries_left if {
+_may_retry if {
 	not _cancelled
-	not _hopeless
-	input.step.retriesAttempted < input.step.maxRetries
+	count({input.attempt.errorType} & _permanent) == 0
+	_retries < _allowed_retries
 }
 
-_hopeless if input.attempt.errorType in _permanent
+_retries := object.get(input.step, "retriesAttempted", 0)
 
-_untouched if {
-	input.attempt.failureReason in {"policy_denied", "precondition_failed", "resource_not_found"}
-	count(_sent) == 0
-}
+_allowed_retries := input.step.maxRetries if {
+	is_number(input.step.maxRetries)
+} else := object.get(input.workflow.spec, ["executionStrategy", "maxRetries"], 0)
 
-_sent contains operation if {
-	some operation in input.attempt.operations
-	is_string(operation.sentAt)
-}
-
-_anything_to_undo if {
-	some step in input.steps
-	step.operationsSent == true
-}
-
-_anything_to_undo if count(_sent) > 0
-
-_strategy := object.get(input.workflow.spec, ["executionStrategy", "rollbackStrategy"], "automatic")
-
-# The rules of one site may forbid what this gate would do: then the workflow only fails.
-_action := "fail" if {
-	count(deny) > 0
-} else := "retry" if {
-	_retries_left
-} else := "continue" if {
-	input.step.criticalStep == false
-} else := "block" if {
-	not _cancelled
-	_untouched
-} else := "rollback" if {
-	_strategy == "automatic"
-	_anything_to_undo
-} else := "degrade" if {
-	_strategy == "manual"
-	_anything_to_undo
-} else := "fail"
-
-_failure_reason := "cancelled" if _cancelled
-
-_failure_reason := input.attempt.failureReason if not _cancelled
-
-# Exponential, between half and the whole of the step's turn; the share depends on the attempt alone, so asking twice answers the same.
+# Exponential, between half and the whole of the turn's delay. The share hangs on the attempt alone, so asking twice answers the same.
 default _delay := 0
 
-_delay := min([clock.setting("retry-max-delay"), clock.setting("retry-base-delay") * _power]) * ((50 + _share) / 100) if {
-	_action == "retry"
+_delay := (min([_longest, _base * bits.lsh(1, min([_retries, 20]))]) * (128 + _share)) / 255 if _action == "retry"
+
+default _base := 60
+
+_base := clock.setting("retry-base-delay")
+
+default _longest := 60
+
+_longest := clock.setting("retry-max-delay")
+
+default _share := 127
+
+# The last two hexadecimal digits of a digest of the attempt's name, halved: 0 to 127.
+_share := floor(_byte / 2) if {
+	digest := crypto.sha256(sprintf("%s %v", [input.attempt.name, _retries]))
+	_byte := (16 * indexof("0123456789abcdef", substring(digest, 0, 1))) + indexof("0123456789abcdef", substring(digest, 1, 1))
 }
 
-_power := bits.lsh(1, min([input.step.retriesAttempted, 20]))
-
-_share := to_number(regex.replace(substring(crypto.sha256(input.attempt.name), 0, 2), `[a-f]`, "5")) % 51
-
-facts contains r if {
-	some name
-	some r in data.kubernaut.rules.failure[name].facts
+# Policy or a precondition said no before anything of this step was sent.
+_refused_untouched if {
+	input.attempt.failureReason in {"policy_denied", "precondition_failed", "resource_not_found"}
+	is_array(object.get(input.attempt, "operations", []))
+	count([operation | some operation in input.attempt.operations; "sentAt" in object.keys(operation)]) == 0
+	object.get(input.step, "operationsSent", false) == false
 }
 
-deny contains {"code": "input_incomplete", "message": "the question lacks the step or its attempt", "policy": "failure"} if not _asked
+default _strategy := "automatic"
 
-deny contains v.fact_conflict(id) if some id in v.conflicts(facts)
+_strategy := input.workflow.spec.executionStrategy.rollbackStrategy
 
-deny contains v.reason(sprintf("rules.failure.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.failure[name].deny
-}
+_something_to_undo if count(undo.candidates(input.steps)) > 0
 
-deny contains v.not_a_set(sprintf("rules.failure.%s", [name]), rule) if {
-	some rule in {"deny", "wait", "warn", "facts"}
-	some name
-	value := data.kubernaut.rules.failure[name][rule]
-	type_name(value) != "set"
-}
-
-wait contains v.reason(sprintf("rules.failure.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.failure[name].wait
-}
-
-warn contains v.reason(sprintf("rules.failure.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.failure[name].warn
-}
+# The step that failed may not be among the started ones as they were read.
+_something_to_undo if undo.is_candidate(input.step)

@@ -7,7 +7,11 @@
 package kubernaut.gates.monitoring
 
 import data.kubernaut.lib.clock
+import data.kubernaut.lib.rules
+import data.kubernaut.lib.targets
+import data.kubernaut.lib.undo
 import data.kubernaut.lib.verdict as v
+import data.kubernaut.lib.workloads
 
 # METADATA
 # description: The whole answer; defined for every input.
@@ -26,142 +30,209 @@ default verdict := {
 }
 
 verdict := object.union_n([
-	v.document(deny, wait, warn, facts),
+	_answer,
 	{
 		"outcome": _outcome,
 		"effectiveness_score": _score,
 		"resource_health": _health,
-		"new_alerts": false,
+		"new_alerts": _new_alerts,
 		"recommended_actions": [sprintf("look at %s", [id]) | some id in sort(_unhealthy)],
-		"rollback": false,
+		"rollback": _rollback,
 	},
-	{"next_check_seconds": max([0.05, _left]) | count(wait) > 0},
+	{"failure_reason": _failure_reason | _answer.decision == "deny"},
+	{"next_check_seconds": _next_check | _answer.decision == "wait"},
 ])
 
 # METADATA
-# description: What packages on trial would have said.
+# description: What packages on trial would have said; apart, so that their faults cannot touch a verdict.
 # entrypoint: true
-shadow contains v.reason(sprintf("shadow.monitoring.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.monitoring[name].deny
-}
+shadow := rules.on_trial("monitoring")
 
-_asked if {
+_answer := v.answer("monitoring", {"deny": _deny, "wait": _wait, "warn": set(), "facts": _facts})
+
+_sound if {
 	is_array(input.steps)
-	is_string(input.workflow.status.monitoringStartTime)
+	is_number(time.parse_rfc3339_ns(input.workflow.status.monitoringStartTime))
+	is_number(time.parse_rfc3339_ns(input.now))
 }
 
-# The workloads that completed steps touched.
+_deny contains {
+	"code": "input_incomplete",
+	"message": "the question lacks the started steps, the time or the start of monitoring",
+	"policy": "monitoring",
+} if not _sound
 
-_targets contains target if {
+# What completed steps acted on. Pods come and go by design, so their owners' health is what counts.
+
+_targets[targets.label(target)] contains target if {
 	some step in input.steps
 	step.status == "completed"
-	target := data.kubernaut.actions[step.action].target with input.step as step
+	target := targets.of(step)
 	target.kind in {"Deployment", "StatefulSet", "DaemonSet"}
+	is_string(target.name)
 }
 
-_id(target) := sprintf("%s/%s/%s", [target.kind, target.namespace, target.name])
-
-facts contains object.union(target, {"id": _id(target), "verb": "get"}) if some target in _targets
-
-facts contains r if {
-	some name
-	some r in data.kubernaut.rules.monitoring[name].facts
+_facts contains object.union(target, {"id": id, "verb": "get"}) if {
+	some id, found in _targets
+	some target in found
 }
 
-_healthy contains _id(target) if {
-	some target in _targets
-	workload := input.facts[_id(target)].object
-	workload.status.observedGeneration >= workload.metadata.generation
-	object.get(workload.status, "readyReplicas", object.get(workload.status, "numberReady", 0)) >= _wanted(workload)
+_facts contains {"id": "alerts", "verb": "alerts", "optional": true} if data.kubernaut.settings["alertmanager-url"] != ""
+
+_settled if v.settled("monitoring", _facts)
+
+_healthy contains id if {
+	some id, _ in _targets
+	_is_healthy(input.facts[id].object)
 }
 
-_wanted(workload) := workload.spec.replicas if {
-	is_number(workload.spec.replicas)
-} else := workload.status.desiredNumberScheduled
-
-_unhealthy contains id if {
-	some target in _targets
-	id := _id(target)
-	not id in _healthy
+_is_healthy(workload) if {
+	workload.kind != "Deployment"
+	workloads.rolled_out(workload)
 }
 
-_window := clock.setting("monitoring-stability")
-
-default _left := 1
-
-_left := _window - clock.elapsed(input.workflow.status.monitoringStartTime) if count(_unhealthy) == 0
-
-_watched_long_enough if clock.elapsed(input.workflow.status.monitoringStartTime) >= _window
-
-_incomplete contains step.stepNumber if {
-	some step in input.steps
-	step.status in {"failed", "skipped"}
+_is_healthy(workload) if {
+	workload.kind == "Deployment"
+	workloads.rolled_out(workload)
+	workloads.deployment_healthy(workload)
 }
 
-default _outcome := "unknown"
+_unhealthy := object.keys(_targets) - _healthy
 
-_outcome := "success" if {
+# An alert of the Alertmanager that began after the workflow did.
+
+default _new_alerts := false
+
+_new_alerts if {
+	some alert in input.facts.alerts.items
+	time.parse_rfc3339_ns(alert.startsAt) > time.parse_rfc3339_ns(input.workflow.status.executionStartTime)
+}
+
+# Time: stable for the window, which is no longer than the whole of monitoring may take. A missing setting means the longest window.
+
+_elapsed := clock.elapsed(input.workflow.status.monitoringStartTime)
+
+_limit := clock.seconds(input.workflow.spec.timeouts.monitoring) if {
+	is_string(input.workflow.spec.timeouts.monitoring)
+} else := clock.setting("monitoring-timeout")
+
+default _stability := 3600
+
+_stability := clock.setting("monitoring-stability")
+
+_window := min(array.concat([_stability], [limit | limit := _limit]))
+
+# Since when all are healthy, as far as the workloads themselves tell.
+_calm := min(array.concat([_elapsed], [clock.elapsed(condition.lastTransitionTime) |
+	some id, _ in _targets
+	some condition in input.facts[id].object.status.conditions
+	condition.type == "Available"
+]))
+
+_watched if _calm >= _window
+
+# Everything that may be said at the very end of monitoring has been said.
+_over if _elapsed >= _limit
+
+_deny contains {
+	"code": "target_unhealthy",
+	"message": sprintf("%s is not healthy at the end of monitoring", [id]),
+	"policy": "monitoring",
+	"remedy": "look at its pods and events",
+} if {
+	_sound
+	_settled
+	_over
+	some id in _unhealthy
+}
+
+_deny contains {
+	"code": "new_alerts",
+	"message": "alerts began after the workflow did",
+	"policy": "monitoring",
+	"remedy": "look at the Alertmanager",
+} if _new_alerts
+
+_wait contains {
+	"code": "not_healthy_yet",
+	"message": sprintf("%s is not healthy", [id]),
+	"policy": "monitoring",
+} if {
+	_settled
+	some id in _unhealthy
+}
+
+_wait contains {
+	"code": "stability_window",
+	"message": sprintf("what was touched has to stay healthy for %v seconds", [_window]),
+	"policy": "monitoring",
+} if {
 	count(_unhealthy) == 0
-	count(_incomplete) == 0
-} else := "partial_success" if {
-	count(_unhealthy) == 0
+	not _watched
+	not _over
 }
 
-default _score := 0
+default _next_check := 1
 
-_score := floor((100 * count(_good)) / count(input.steps)) / 100 if count(input.steps) > 0
+_next_check := max([0.05, min([_window - _calm, 10])]) if {
+	count(_unhealthy) == 0
+	_window > _calm
+}
 
-_good contains step.stepNumber if {
-	some step in input.steps
-	step.status == "completed"
+# What it amounts to.
+
+_done := [step | some step in input.steps; step.status == "completed"]
+
+_whole if {
+	count(_done) > 0
+	count(_done) == input.workflow.status.totalSteps
+}
+
+default _outcome := "partial_success"
+
+_outcome := "failed" if {
+	_answer.decision == "deny"
+} else := "unknown" if {
+	_answer.decision == "wait"
+} else := "success" if {
+	_whole
 }
 
 default _health := "unknown"
 
 _health := "healthy" if {
+	_settled
 	count(_unhealthy) == 0
 } else := "degraded" if {
+	_settled
 	count(_healthy) > 0
-} else := "unhealthy"
-
-deny contains {"code": "input_incomplete", "message": "the question lacks the steps or the start", "policy": "monitoring"} if not _asked
-
-deny contains v.fact_conflict(id) if some id in v.conflicts(facts)
-
-deny contains v.reason(sprintf("rules.monitoring.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.monitoring[name].deny
+} else := "unhealthy" if {
+	_settled
 }
 
-deny contains v.not_a_set(sprintf("rules.monitoring.%s", [name]), rule) if {
-	some rule in {"deny", "wait", "warn", "facts"}
-	some name
-	value := data.kubernaut.rules.monitoring[name][rule]
-	type_name(value) != "set"
+default _score := 0
+
+# The share of the steps that were done, halved while something is not healthy.
+_score := floor((100 * min([1, count(_done) / input.workflow.status.totalSteps])) * _weight[_health]) / 100 if {
+	input.workflow.status.totalSteps > 0
 }
 
-wait contains {
-	"code": "not_healthy_yet",
-	"message": sprintf("%s is not healthy", [id]),
-	"policy": "monitoring",
-} if {
-	v.settled(facts)
-	some id in _unhealthy
+_weight := {"healthy": 1, "degraded": 0.75, "unhealthy": 0.5, "unknown": 0}
+
+default _failure_reason := "monitoring_failed"
+
+_failure_reason := "workflow_triggered_new_alerts" if {
+	_new_alerts
+} else := "policy_denied" if {
+	v.denied_by_team(_answer)
 }
 
-wait contains {
-	"code": "stability_window",
-	"message": "what was touched has to stay healthy for a while",
-	"policy": "monitoring",
-} if not _watched_long_enough
+default _rollback := false
 
-wait contains v.reason(sprintf("rules.monitoring.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.monitoring[name].wait
-}
-
-warn contains v.reason(sprintf("rules.monitoring.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.monitoring[name].warn
+# Only on what is known: an incomplete question undoes nothing.
+_rollback if {
+	_sound
+	_answer.decision == "deny"
+	object.get(input.workflow.spec, ["executionStrategy", "rollbackStrategy"], "automatic") == "automatic"
+	count(undo.candidates(input.steps)) > 0
 }

@@ -7,6 +7,8 @@
 package kubernaut.gates.planning
 
 import data.kubernaut.lib.clock
+import data.kubernaut.lib.references
+import data.kubernaut.lib.rules
 import data.kubernaut.lib.verdict as v
 
 # METADATA
@@ -22,228 +24,267 @@ default verdict := {
 }
 
 verdict := object.union_n([
-	v.document(deny, wait, warn, facts),
-	{"estimated_duration_seconds": sum(_estimates), "action_digests": _digests},
-	{"failure_reason": reason | reason := _failure_reason},
+	_answer,
+	{"estimated_duration_seconds": _duration, "action_digests": _digests},
+	{"failure_reason": _failure_reason | _answer.decision == "deny"},
 ])
 
 # METADATA
-# description: What packages on trial would have said.
+# description: What packages on trial would have said; apart, so that their faults cannot touch a verdict.
 # entrypoint: true
-shadow contains v.reason(sprintf("shadow.planning.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.planning[name].deny
+shadow := rules.on_trial("planning")
+
+_answer := v.answer("planning", {"deny": _deny, "wait": set(), "warn": set(), "facts": set()})
+
+default _failure_reason := "planning_error"
+
+_failure_reason := "policy_denied" if count(_deny) == 0
+
+# Nothing is judged of a list that is not sound; that it is not is the only reason then.
+
+_sound if {
+	is_array(input.steps)
+	count(input.steps) > 0
+	count({step.stepNumber | some step in input.steps}) == count(input.steps)
+	every step in input.steps {
+		is_number(step.stepNumber)
+		is_string(step.action)
+	}
 }
 
-_known[step.action] if {
-	some step in input.steps
-	is_string(data.kubernaut.actions[step.action].service_account)
+default _steps := []
+
+_steps := input.steps if _sound
+
+_deny contains {
+	"code": "input_incomplete",
+	"message": "the question lacks steps with numbers and actions",
+	"policy": "planning",
+} if not _sound
+
+# Actions. An action is known when it says which rights it needs.
+
+_used contains step.action if some step in _steps
+
+_used contains step.rollbackSpec.action if some step in _steps
+
+_known contains action if {
+	some action in (_used | object.keys(_overrides))
+	is_array(data.kubernaut.actions[action].permissions)
 }
 
-_has_steps if count(input.steps) > 0
-
-# A coarse upper bound: no two steps at once.
-_estimates := [data.kubernaut.actions[step.action].estimated_seconds | some step in input.steps]
-
-_digests := {step.action: digest |
-	some step in input.steps
-	digest := data.kubernaut.modules.actions[step.action]
+_digests[action] := digest if {
+	some action in _used
+	digest := data.kubernaut.modules.actions[action]
+	is_string(digest)
 }
 
-_member_fits[step.stepNumber] if {
-	some step in input.steps
-	step.parameters[data.kubernaut.actions[step.action].member]
+_pick := sprintf("use one of: %s", [concat(", ", sort(_catalogue))])
+
+_catalogue contains action if {
+	some action
+	is_array(data.kubernaut.actions[action].permissions)
 }
 
-_member_fits[step.stepNumber] if {
-	some step in input.steps
-	data.kubernaut.actions[step.action].member == "custom"
+_deny contains {
+	"code": "action_unknown",
+	"message": sprintf("step %d: the catalogue has no action %s", [step.stepNumber, step.action]),
+	"policy": "planning",
+	"remedy": _pick,
+} if {
+	some step in _steps
+	step.action in (_used - _known)
 }
 
-_member_fits[step.stepNumber] if {
-	some step in input.steps
-	step.parameters.custom.actionType
+_rollback_action(step) := action if {
+	action := step.rollbackSpec.action
+	is_string(action)
+} else := "(none)"
+
+_deny contains {
+	"code": "rollback_action_unknown",
+	"message": sprintf("step %d: the catalogue has no action %s, which its rollbackSpec names", [step.stepNumber, _rollback_action(step)]),
+	"policy": "planning",
+	"remedy": _pick,
+} if {
+	some step in _steps
+	is_object(step.rollbackSpec)
+	count({_rollback_action(step)} & _known) == 0
 }
 
-_here[step.stepNumber] if {
-	some step in input.steps
-	object.get(step, "targetCluster", "") in {"", data.kubernaut.settings["cluster-name"]}
+# Parameters: exactly the action's own member. What is in it is judged by the action itself.
+
+_member(action) := member if {
+	member := data.kubernaut.actions[action].member
+	is_string(member)
+} else := "custom"
+
+_members(holder) := object.keys(holder.parameters) if {
+	is_object(holder.parameters)
+} else := set()
+
+_deny contains {
+	"code": "parameters_mismatch",
+	"message": sprintf("step %d: its parameters are not those of %s", [step.stepNumber, step.action]),
+	"policy": "planning",
+	"remedy": sprintf("write them below parameters.%s, and nothing beside it", [_member(step.action)]),
+} if {
+	some step in _steps
+	step.action in _known
+	_members(step) != {_member(step.action)}
 }
 
-_here[step.stepNumber] if {
-	some step in input.steps
-	object.get(step, "targetCluster", "") == ""
+_deny contains {
+	"code": "parameters_mismatch",
+	"message": sprintf("step %d: the parameters of its rollbackSpec are not those of %s", [step.stepNumber, action]),
+	"policy": "planning",
+	"remedy": sprintf("write them below rollbackSpec.parameters.%s, and nothing beside it", [_member(action)]),
+} if {
+	some step in _steps
+	action := _rollback_action(step)
+	action in _known
+	_members(step.rollbackSpec) != {_member(action)}
 }
 
-_undoable[step.stepNumber] if {
-	some step in input.steps
-	is_string(data.kubernaut.actions[step.rollbackSpec.action].service_account)
+# The cluster.
+
+_clusters contains ""
+
+_clusters contains data.kubernaut.settings["cluster-name"]
+
+_deny contains {
+	"code": "target_cluster_unknown",
+	"message": sprintf("step %d: targetCluster is not the one cluster that this controller acts on", [step.stepNumber]),
+	"policy": "planning",
+	"remedy": "leave targetCluster out, or write what the setting cluster-name says",
+} if {
+	some step in _steps
+	count({object.get(step, "targetCluster", "")} & _clusters) == 0
 }
 
-_loosening_allowed if data.kubernaut.settings["allow-condition-loosening"] == true
+# Conditions of the catalogue, by the names and terms of steps and overrides: [where, action, side, type, terms].
 
-# What steps and overrides say about conditions of the catalogue: [action, side, type, terms].
+_sides := {"preConditions": "preconditions", "postConditions": "postconditions"}
 
-_terms contains [step.action, "preconditions", entry.type, entry] if {
-	some step in input.steps
-	some entry in step.preConditions
+_terms contains [sprintf("step %d", [step.stepNumber]), step.action, side, entry.type, object.filter(entry, {"required", "timeout"})] if {
+	some step in _steps
+	some list, side in _sides
+	some entry in step[list]
 	object.get(entry, "rego", "") == ""
 }
 
-_terms contains [step.action, "postconditions", entry.type, entry] if {
-	some step in input.steps
-	some entry in step.postConditions
-	object.get(entry, "rego", "") == ""
-}
-
-_terms contains [action, side, type, terms] if {
-	some action, sides in input.workflow.spec.conditionOverrides
+_terms contains ["conditionOverrides", action, side, type, terms] if {
+	some action, sides in _overrides
 	some side, types in sides
 	some type, terms in types
 }
 
-_in_catalogue contains term if {
+default _overrides := {}
+
+_overrides := input.workflow.spec.conditionOverrides if is_object(input.workflow.spec.conditionOverrides)
+
+_declared contains term if {
 	some term in _terms
-	[action, side, type, _] := term
+	[_, action, side, type, _] := term
 	is_object(data.kubernaut.actions[action][side][type])
 }
 
-_loose contains term if {
-	some term in _in_catalogue
-	[action, side, type, terms] := term
-	terms.required == false
-	data.kubernaut.actions[action][side][type].required == true
+_deny contains {
+	"code": "action_unknown",
+	"message": sprintf("conditionOverrides names %s, which the catalogue does not have", [action]),
+	"policy": "planning",
+	"remedy": _pick,
+} if {
+	some action in (object.keys(_overrides) - _known)
 }
 
-_loose contains term if {
-	some term in _in_catalogue
-	[action, side, type, terms] := term
+_deny contains {
+	"code": "condition_unknown",
+	"message": sprintf("%s: %v is none of the %v of %v", [where, type, side, action]),
+	"policy": "planning",
+	"remedy": sprintf("name one of [%s], or give a reference in rego", [_condition_names(action, side)]),
+} if {
+	some [where, action, side, type, _] in (_terms - _declared)
+	action in _known
+}
+
+_condition_names(action, side) := concat(", ", sort(object.keys(data.kubernaut.actions[action][side]))) if {
+	is_object(data.kubernaut.actions[action][side])
+} else := ""
+
+_loosening_allowed if data.kubernaut.settings["allow-condition-loosening"] == true
+
+_loosens contains [where, action, type] if {
+	some [where, action, side, type, terms] in _declared
+	terms.required == false
+	object.get(data.kubernaut.actions[action][side][type], "required", true) == true
+}
+
+_loosens contains [where, action, type] if {
+	some [where, action, side, type, terms] in _declared
 	clock.seconds(terms.timeout) > clock.seconds(data.kubernaut.actions[action][side][type].timeout)
 }
 
-_references contains condition.rego if {
-	some step in input.steps
-	some list in [object.get(step, "preConditions", []), object.get(step, "postConditions", [])]
-	some condition in list
-	object.get(condition, "rego", "") != ""
-}
-
-_resolved contains reference if {
-	some reference in _references
-	parts := split(reference, ":")
-	data.kubernaut.references[sprintf("%s:%s", [parts[0], parts[1]])]
-}
-
-facts contains r if {
-	some name
-	some r in data.kubernaut.rules.planning[name].facts
-}
-
-_own contains {"code": "steps_missing", "message": "the workflow has no steps", "policy": "planning"} if not _has_steps
-
-_own contains {
-	"code": "action_unknown",
-	"message": sprintf("step %d: there is no action %s in the catalogue", [step.stepNumber, step.action]),
-	"policy": "planning",
-	"remedy": sprintf("use one of: %s", [concat(", ", sort(_catalogue))]),
-} if {
-	some step in input.steps
-	not _known[step.action]
-}
-
-_catalogue contains name if some name, _ in data.kubernaut.modules.actions
-
-_own contains {
-	"code": "parameters_mismatch",
-	"message": sprintf("step %d: its parameters are not those of %s", [step.stepNumber, step.action]),
-	"policy": "planning",
-	"remedy": sprintf("write them below parameters.%s", [data.kubernaut.actions[step.action].member]),
-} if {
-	some step in input.steps
-	_known[step.action]
-	not _member_fits[step.stepNumber]
-}
-
-_own contains {
-	"code": "target_cluster_unknown",
-	"message": sprintf("step %d: this controller acts on its own cluster only", [step.stepNumber]),
-	"policy": "planning",
-	"remedy": "leave targetCluster out, or write the setting cluster-name",
-} if {
-	some step in input.steps
-	not _here[step.stepNumber]
-}
-
-_own contains {
-	"code": "rollback_action_unknown",
-	"message": sprintf("step %d: there is no such action in the catalogue as its rollbackSpec names", [step.stepNumber]),
-	"policy": "planning",
-	"remedy": "`phasegate actions list` prints the catalogue",
-} if {
-	some step in input.steps
-	is_object(step.rollbackSpec)
-	not _undoable[step.stepNumber]
-}
-
-_own contains {
-	"code": "condition_unknown",
-	"message": sprintf("%s has no condition %s among its %s", [action, type, side]),
-	"policy": "planning",
-	"remedy": "name a condition of the action's page, or give a reference in rego",
-} if {
-	some term in _terms
-	not term in _in_catalogue
-	[action, side, type, _] := term
-}
-
-_own contains {
+_deny contains {
 	"code": "override_not_allowed",
-	"message": sprintf("the condition %s of %s may be tightened, not loosened", [type, action]),
+	"message": sprintf("%s: the condition %v of %v may be tightened, not loosened", [where, type, action]),
 	"policy": "planning",
-	"remedy": "keep it required and its timeout no longer, or set allow-condition-loosening",
+	"remedy": "keep it required and its timeout no longer than the catalogue's, or have the setting allow-condition-loosening changed",
 } if {
 	not _loosening_allowed
-	some [action, _, type, _] in _loose
+	some [where, action, type] in _loosens
 }
 
-_own contains {
+# Conditions by reference.
+
+_references contains [step.stepNumber, reference] if {
+	some step in _steps
+	some list in object.keys(_sides)
+	some entry in step[list]
+	reference := object.get(entry, "rego", "")
+	reference != ""
+}
+
+_resolved contains [number, reference] if {
+	some [number, reference] in _references
+	is_string(references.named(reference))
+}
+
+_deny contains {
 	"code": "reference_unknown",
-	"message": sprintf("%s refers to no condition package in a policy ConfigMap", [reference]),
+	"message": sprintf("step %d: %v refers to no condition package of a policy ConfigMap", [number, reference]),
 	"policy": "planning",
-	"remedy": "write configmap-name:key.rego:rule, of a ConfigMap labelled kubernaut.ai/policy in kubernaut-system",
+	"remedy": "write configmap-name:key.rego:rule, of a ConfigMap in kubernaut-system that is labelled kubernaut.ai/policy",
 } if {
-	some reference in _references
-	not reference in _resolved
+	some [number, reference] in (_references - _resolved)
 }
 
-deny contains r if some r in _own
+# How long: the longest way through the dependencies. Rego has no recursion, so the ends are pushed back along the dependencies round by
+# round, which is exact for graphs of up to 32 levels. Deeper ones are mostly chains: there the sum of all steps is the bound.
 
-deny contains v.fact_conflict(id) if some id in v.conflicts(facts)
+_estimates[step.stepNumber] := _estimate(step) if some step in _steps
 
-deny contains v.reason(sprintf("rules.planning.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.planning[name].deny
+_estimate(step) := seconds if {
+	# regal ignore:with-outside-test-context
+	seconds := data.kubernaut.actions[step.action].estimated_seconds with input.step as step
+	is_number(seconds)
+} else := 0
+
+_pushed(ends) := {step.stepNumber: end |
+	some step in _steps
+	before := [ends[number] | some number in step.dependsOn]
+	end := _estimates[step.stepNumber] + max(array.concat([0], before))
 }
 
-deny contains v.not_a_set(sprintf("rules.planning.%s", [name]), rule) if {
-	some rule in {"deny", "wait", "warn", "facts"}
-	some name
-	value := data.kubernaut.rules.planning[name][rule]
-	type_name(value) != "set"
-}
+_pushed_four_times(ends) := _pushed(_pushed(_pushed(_pushed(ends))))
 
-wait contains v.reason(sprintf("rules.planning.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.planning[name].wait
-}
+_after_16_levels := _pushed_four_times(_pushed_four_times(_pushed_four_times(_pushed_four_times(_estimates))))
 
-warn contains v.reason(sprintf("rules.planning.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.planning[name].warn
-}
+_ends := _after_16_levels if {
+	_after_16_levels == _pushed(_after_16_levels)
+} else := _pushed_four_times(_pushed_four_times(_pushed_four_times(_pushed_four_times(_after_16_levels))))
 
-_failure_reason := "planning_error" if {
-	count(_own) > 0
-} else := "policy_denied" if {
-	count(deny) > 0
-}
+_duration := max([end | some end in _ends]) if {
+	_ends == _pushed(_ends)
+	count(_ends) > 0
+} else := sum([seconds | some seconds in _estimates])

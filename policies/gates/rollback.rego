@@ -1,11 +1,13 @@
 # METADATA
 # title: Rollback
-# description: Which steps are still to be taken back, in this order? Last completed first; the step that failed before all others.
+# description: Which steps are still to be taken back, in this order? The step that failed before all others, then the last completed first.
 # scope: subpackages
 # schemas:
 #   - input: schema.rollback_input
 package kubernaut.gates.rollback
 
+import data.kubernaut.lib.rules
+import data.kubernaut.lib.undo
 import data.kubernaut.lib.verdict as v
 
 # METADATA
@@ -22,86 +24,60 @@ default verdict := {
 }
 
 verdict := object.union_n([
-	v.document(deny, wait, warn, facts),
-	{"undo": _undo, "overwrite": [], "stop_for_human": false},
-	{"failure_reason": "policy_denied" | count(deny) > 0},
-	{"next_check_seconds": 1 | count(wait) > 0},
+	_answer,
+	{
+		"undo": array.concat(_failed, _completed),
+		"overwrite": [],
+		"stop_for_human": false,
+	},
+	{"failure_reason": "rollback_failed" | _answer.decision == "deny"},
+	{"next_check_seconds": 1 | _answer.decision == "wait"},
 ])
 
 # METADATA
-# description: What packages on trial would have said.
+# description: What packages on trial would have said; apart, so that their faults cannot touch a verdict.
 # entrypoint: true
-shadow contains v.reason(sprintf("shadow.rollback.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.rollback[name].deny
+shadow := rules.on_trial("rollback")
+
+_answer := v.answer("rollback", {"deny": _deny, "wait": set(), "warn": _warn, "facts": set()})
+
+_sound if {
+	is_array(input.steps)
+	every step in input.steps {
+		step.stepNumber == floor(step.stepNumber)
+	}
 }
 
-_asked if is_array(input.steps)
+default _steps := []
 
-_undo := array.concat(_failed, _completed)
+_steps := input.steps if _sound
 
-_failed := [step.stepNumber |
-	some step in input.steps
-	step.status in {"failed", "blocked"}
-	_can_be_undone(step)
+_deny contains {
+	"code": "input_incomplete",
+	"message": "the question lacks the started steps",
+	"policy": "rollback",
+} if not _sound
+
+_candidates := undo.candidates(_steps)
+
+_completed := [number |
+	some [_, number] in array.reverse(sort([[object.get(step, "completionOrder", 0), floor(step.stepNumber)] |
+		some step in _candidates
+		step.status == "completed"
+	]))
 ]
 
-_completed := [entry[1] | some entry in array.reverse(sort(_by_completion))]
+# Whatever is not completed was stopped in the middle: that comes first.
+_failed := array.reverse(sort([floor(step.stepNumber) |
+	some step in _candidates
+	object.get(step, "status", "") != "completed"
+]))
 
-_by_completion contains [step.completionOrder, step.stepNumber] if {
-	some step in input.steps
-	step.status == "completed"
-	_can_be_undone(step)
-}
-
-_can_be_undone(step) if {
-	step.operationsSent == true
-	step.reversible == true
-}
-
-_can_be_undone(step) if {
-	step.operationsSent == true
-	is_object(step.rollbackSpec)
-}
-
-facts contains r if {
-	some name
-	some r in data.kubernaut.rules.rollback[name].facts
-}
-
-deny contains {"code": "input_incomplete", "message": "the question lacks the steps", "policy": "rollback"} if not _asked
-
-deny contains v.fact_conflict(id) if some id in v.conflicts(facts)
-
-deny contains v.reason(sprintf("rules.rollback.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.rollback[name].deny
-}
-
-deny contains v.not_a_set(sprintf("rules.rollback.%s", [name]), rule) if {
-	some rule in {"deny", "wait", "warn", "facts"}
-	some name
-	value := data.kubernaut.rules.rollback[name][rule]
-	type_name(value) != "set"
-}
-
-wait contains v.reason(sprintf("rules.rollback.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.rollback[name].wait
-}
-
-warn contains {
+_warn contains {
 	"code": "irreversible_step",
 	"message": sprintf("step %d cannot be taken back and counts as undone", [step.stepNumber]),
 	"policy": "rollback",
+	"remedy": "look at what it changed by hand",
 } if {
-	some step in input.steps
-	step.status == "completed"
-	step.operationsSent == true
-	step.reversible == false
-}
-
-warn contains v.reason(sprintf("rules.rollback.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.rollback[name].warn
+	some step in undo.irreversible(_steps)
 }

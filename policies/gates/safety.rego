@@ -1,11 +1,15 @@
 # METADATA
 # title: Safety
-# description: Is it safe to touch the targets now? Four checks (rbac, capacity, health, network), what the dry-run said, and whether the targets exist.
+# description: Is it safe to touch the targets now? Four checks (rbac, capacity, health, network), the dry-run, the targets themselves.
 # scope: subpackages
 # schemas:
 #   - input: schema.safety_input
 package kubernaut.gates.safety
 
+import data.kubernaut.lib.rehearsal
+import data.kubernaut.lib.rights
+import data.kubernaut.lib.rules
+import data.kubernaut.lib.targets
 import data.kubernaut.lib.verdict as v
 
 # METADATA
@@ -20,417 +24,319 @@ default verdict := {
 }
 
 verdict := object.union_n([
-	v.document(deny, wait, warn, facts),
-	{"checks": checks},
-	{"failure_reason": reason | reason := _failure_reason},
-	{"next_check_seconds": 2 | count(wait) > 0},
+	_answer,
+	{"checks": _checks},
+	{"failure_reason": _failure_reason | _answer.decision == "deny"},
+	{"next_check_seconds": 2 | _answer.decision == "wait"},
 ])
 
 # METADATA
-# description: What packages on trial would have said.
+# description: What packages on trial would have said; apart, so that their faults cannot touch a verdict.
 # entrypoint: true
-shadow contains v.reason(sprintf("shadow.safety.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.safety[name].deny
+shadow := rules.on_trial("safety")
+
+_answer := v.answer("safety", {"deny": _deny, "wait": _wait, "warn": _warn, "facts": _facts})
+
+# Why, in the order of what is most worth saying.
+default _failure_reason := "safety_validation_failed"
+
+_failure_reason := "policy_denied" if {
+	count(rehearsal.refused_by_rule) > 0
+} else := "resource_not_found" if {
+	count(_absent) > 0
+} else := "rbac_validation_failed" if {
+	count(rehearsal.forbidden) > 0
+} else := "rbac_validation_failed" if {
+	_settled
+	_fails.rbac
+} else := "dry_run_failed" if {
+	count(rehearsal.errors) + count(_unmet_conditions) > 0
+} else := "policy_denied" if {
+	v.denied_by_team(_answer)
 }
 
-_asked if {
+_sound if {
 	is_array(input.steps)
+	count(input.steps) > 0
 	is_string(input.workflow.metadata.namespace)
+	is_boolean(input.dry_run.performed)
+	every step in input.steps {
+		is_number(step.stepNumber)
+		is_string(step.action)
+	}
 }
 
-# What the steps touch, as their actions say it.
+_deny contains {
+	"code": "input_incomplete",
+	"message": "the question lacks the steps, the workflow or what the dry-run said",
+	"policy": "safety",
+} if not _sound
 
-_targets[step.stepNumber] := target if {
-	some step in input.steps
-	target := data.kubernaut.actions[step.action].target with input.step as step
-}
+_settled if v.settled("safety", _facts)
 
-_target_id(target) := sprintf("target/%s/%s/%s", [target.kind, object.get(target, "namespace", ""), target.name])
+# What the steps touch.
 
-# The object of a step that depends on another may not exist yet.
-_first contains step.stepNumber if {
+# By label. A step that depends on another may find what that one makes.
+_touched[targets.label(target)] contains target if {
 	some step in input.steps
 	count(object.get(step, "dependsOn", [])) == 0
+	some type, _ in data.kubernaut.actions[step.action].preconditions
+	endswith(type, "_exists")
+	target := targets.of(step)
+	count(target.name) > 0
 }
 
-facts contains object.union(target, {"id": _target_id(target), "verb": "get", "optional": true}) if {
-	some number in _first
-	target := _targets[number]
-	target.kind != "Secret"
-}
-
-facts contains {"id": sprintf("namespace/%s", [namespace]), "verb": "get", "apiVersion": "v1", "kind": "Namespace", "name": namespace} if {
-	some namespace in _namespaces
+# Optional: not every kind is the controller's to read. The dry-run, as the action's account, is then the one that knows.
+_facts contains object.union(target, {"id": sprintf("target/%s", [label]), "verb": "get", "optional": true}) if {
+	some label, found in _touched
+	some target in found
 }
 
 _namespaces contains namespace if {
-	some _, target in _targets
-	namespace := target.namespace
-}
-
-# rbac: every right that an action declares, asked once for each ServiceAccount and place.
-
-_cluster_scoped := {"nodes", "namespaces", "persistentvolumes", "storageclasses"}
-
-_rights contains right if {
 	some step in input.steps
-	some rule in data.kubernaut.actions[step.action].permissions
-	some group in rule.apiGroups
-	some resource in rule.resources
-	some verb in rule.verbs
-	[plain, subresource] := array.slice(array.concat(split(resource, "/"), [""]), 0, 2)
-	right := {
-		"serviceAccount": data.kubernaut.actions[step.action].service_account,
-		"accessVerb": verb,
-		"group": group,
-		"resource": plain,
-		"subresource": subresource,
-		"namespace": _place(step, plain),
-	}
+	namespace := targets.of(step).namespace
 }
 
-_place(step, resource) := namespace if {
-	not resource in _cluster_scoped
-	namespace := _targets[step.stepNumber].namespace
-} else := ""
-
-_access_id(right) := sprintf("access/%s/%s/%s.%s/%s in %s", [
-	right.serviceAccount,
-	right.accessVerb,
-	right.resource,
-	right.group,
-	right.subresource,
-	right.namespace,
-])
-
-facts contains object.union(right, {"id": _access_id(right), "verb": "access"}) if some right in _rights
-
-_granted contains right if {
-	some right in _rights
-	input.facts[_access_id(right)].allowed == true
-}
-
-_refused contains right if {
-	some right in _rights
-	input.facts[_access_id(right)].available == true
-	not right in _granted
-}
-
-# capacity: there is a node that takes pods.
-
-facts contains {"id": "nodes", "verb": "list", "apiVersion": "v1", "kind": "Node"}
-
-_usable_nodes := [node.metadata.name |
-	some node in input.facts.nodes.items
-	object.get(node, ["spec", "unschedulable"], false) == false
-	some condition in node.status.conditions
-	condition.type == "Ready"
-	condition.status == "True"
-]
-
-# health: no target reports that it cannot work at all.
-
-_failing contains id if {
-	some _, target in _targets
-	id := _target_id(target)
-	some condition in input.facts[id].object.status.conditions
-	condition.type == "ReplicaFailure"
-	condition.status == "True"
-}
-
-# network: a target that is published by a Service has endpoints to lose only if pods exist; whether it has is for the actions' own
-# conditions. Here it is only made sure that the namespace is not on its way out.
-
-_leaving contains namespace if {
-	some namespace in _namespaces
-	input.facts[sprintf("namespace/%s", [namespace])].object.status.phase == "Terminating"
-}
-
-_findings := {
-	"rbac": {"passed": count(_refused) == 0, "message": _rbac_message},
-	"capacity": {"passed": count(_usable_nodes) > 0, "message": "at least one node is ready and takes pods"},
-	"health": {"passed": count(_failing) == 0, "message": "no target reports a replica failure"},
-	"network": {"passed": count(_leaving) == 0, "message": "no target's namespace is being deleted"},
-}
-
-default _rbac_message := "every action's ServiceAccount has the rights that the action declares"
-
-_rbac_message := concat("; ", array.slice([_refusal(right) | some right in _refused], 0, 5)) if count(_refused) > 0
-
-_refusal(right) := sprintf("%s may not %s %s%s in namespace %q: %s", [
-	right.serviceAccount,
-	right.accessVerb,
-	right.resource,
-	_shown_subresource(right),
-	right.namespace,
-	_quoted,
-])
-
-_shown_subresource(right) := sprintf("/%s", [right.subresource]) if {
-	right.subresource != ""
-} else := ""
-
-# What the API server itself said, where the dry-run made it say something.
-default _quoted := "SubjectAccessReview says no"
-
-_quoted := min(_forbidden_messages) if count(_forbidden_messages) > 0
-
-_forbidden_messages contains error.message if {
-	some step in input.dry_run.steps
-	some error in step.errors
-	error.status == 403
-}
-
-# The author's terms: an entry changes `required`, or asks to leave a check out.
-
-_aliases := {"rbac-check": {"rbac"}, "resource-availability": {"capacity"}}
-
-_entries[type] contains entry if {
-	some entry in input.workflow.spec.executionStrategy.safetyChecks
-	some type in object.get(_aliases, entry.type, {entry.type})
-}
-
-_is_required(type) := false if {
-	some entry in _entries[type]
-	object.get(entry, "required", true) == false
-} else := true
-
-# Leaving a check out is a wish; this policy grants it for checks that the author also calls not required.
-_left_out(type) if {
-	some entry in _entries[type]
-	object.get(entry, "enabled", true) == false
-	object.get(entry, "required", true) == false
-}
-
-# METADATA
-# description: The four checks with what was found.
-checks := [check |
-	some type in ["rbac", "capacity", "health", "network"]
-	not _skipped[type]
-	check := {
-		"type": type,
-		"required": _is_required(type),
-		"passed": _findings[type].passed,
-		"message": _findings[type].message,
-	}
-]
-
-_skipped[type] if {
-	some type in ["rbac", "capacity", "health", "network"]
-	_left_out(type)
-}
-
-_failed contains check if {
-	some check in checks
-	check.passed == false
-}
-
-_settled if v.settled(facts)
-
-# Targets that are not there now.
-
-_missing_namespaces contains namespace if {
-	some namespace in _namespaces
-	input.facts[sprintf("namespace/%s", [namespace])].found == false
-}
-
-_missing_targets contains target if {
-	some number in _first
-	target := _targets[number]
-	input.facts[_target_id(target)].found == false
-}
-
-# What the dry-run said.
-
-_rehearsals contains step if some step in input.dry_run.steps
-
-# A rule's refusal counts for every step; a condition or an error of a step that depends on another may be cured by it.
-_hard_refusals contains reason if {
-	some step in _rehearsals
-	step.decision == "deny"
-	some reason in step.reasons
-	_by_rule(reason)
-}
-
-_by_rule(reason) if startswith(reason.policy, "rules.")
-
-_by_rule(reason) if {
-	reason.policy == "action"
-	reason.code in {"target_outside_namespace", "target_cluster_scoped", "action_unknown", "parameters_invalid", "target_not_determined"}
-}
-
-_soft(step, reason) := object.union(reason, {"message": sprintf("step %d: %s", [step.step, reason.message])})
-
-_condition_refusals contains _soft(step, reason) if {
-	some step in _rehearsals
-	step.depends == false
-	step.decision == "deny"
-	some reason in step.reasons
-	not reason in _hard_refusals
-}
-
-_dry_run_errors contains {
-	"code": "dry_run_failed",
-	"message": sprintf("step %d: %s", [step.step, error.message]),
-	"policy": "safety",
-	"remedy": "mend the step's parameters, or the object, and apply the workflow again",
+_facts contains {
+	"id": _namespace_id(namespace),
+	"verb": "get",
+	"apiVersion": "v1",
+	"kind": "Namespace",
+	"name": namespace,
 } if {
-	some step in _rehearsals
-	step.depends == false
-	some error in step.errors
-	error.status != 403
+	some namespace in _namespaces
 }
 
-_rehearsal_forbidden contains {
-	"code": "rbac_forbidden",
-	"message": sprintf("step %d: %s", [step.step, error.message]),
-	"policy": "safety",
-	"remedy": "give the action's ServiceAccount the right in the target's namespace",
-} if {
-	some step in _rehearsals
-	some error in step.errors
-	error.status == 403
-}
+_namespace_id(namespace) := sprintf("namespace/%s", [namespace])
 
-_unread contains step.step if {
-	some step in _rehearsals
-	step.depends == false
-	step.decision == "wait"
-	count(step.errors) == 0
-}
-
-_not_found contains {
+_absent contains {
 	"code": "namespace_not_found",
 	"message": sprintf("there is no namespace %s", [namespace]),
 	"policy": "safety",
 	"remedy": "create it, or mend the step's parameters",
 } if {
-	_settled
-	some namespace in _missing_namespaces
+	some namespace in _namespaces
+	input.facts[_namespace_id(namespace)].found == false
 }
 
-_not_found contains {
+_absent contains {
 	"code": "target_not_found",
-	"message": sprintf("there is no %s %s/%s", [target.kind, object.get(target, "namespace", ""), target.name]),
+	"message": sprintf("there is no %s", [label]),
 	"policy": "safety",
 	"remedy": "create it, or mend the step's parameters",
 } if {
-	_settled
-	some target in _missing_targets
+	some label, _ in _touched
+	input.facts[sprintf("target/%s", [label])].found == false
 }
 
-_rbac_failures contains {
-	"code": "check_failed_rbac",
+# What the catalogue found missing in the dry-run; of a missing object and of missing room the checks speak as well.
+_absent contains reason if {
+	some reason in rehearsal.unmet
+	endswith(reason.code, "_exists")
+}
+
+_crowded contains reason if {
+	some reason in rehearsal.unmet
+	reason.code == "cluster_capacity_available"
+}
+
+_unmet_conditions := rehearsal.unmet - (_absent | _crowded)
+
+# The four checks: name → what is wrong, as sets of lines.
+
+_rights := rights.requests(input.steps)
+
+_facts contains request if some request in _rights
+
+_facts contains {"id": "nodes", "verb": "list", "apiVersion": "v1", "kind": "Node"} if _sound
+
+_usable_nodes contains node.metadata.name if {
+	some node in input.facts.nodes.items
+	object.get(node, ["spec", "unschedulable"], false) == false
+	some condition in node.status.conditions
+	condition.type == "Ready"
+	condition.status == "True"
+}
+
+_faults.rbac contains rights.words(request) if some request in rights.refused(_rights)
+
+_faults.capacity contains "no node is ready and takes pods" if count(_usable_nodes) == 0
+
+_faults.capacity contains reason.message if some reason in _crowded
+
+_faults.health contains sprintf("%s is not available", [label]) if {
+	some label, _ in _touched
+	some condition in input.facts[sprintf("target/%s", [label])].object.status.conditions
+	condition.type in {"Available", "Ready"}
+	condition.status == "False"
+}
+
+_faults.health contains sprintf("%s cannot make pods", [label]) if {
+	some label, _ in _touched
+	some condition in input.facts[sprintf("target/%s", [label])].object.status.conditions
+	condition.type == "ReplicaFailure"
+	condition.status == "True"
+}
+
+# No packet is sent to find out. What can be known is whether a namespace is on its way out, and its endpoints with it.
+_faults.network contains sprintf("namespace %s is being deleted", [namespace]) if {
+	some namespace in _namespaces
+	input.facts[_namespace_id(namespace)].object.status.phase == "Terminating"
+}
+
+_wrong(type) := object.get(_faults, type, set())
+
+_fails[type] if {
+	some type, _ in _praise
+	count(_wrong(type)) > 0
+}
+
+_praise := {
+	"rbac": "every action's ServiceAccount has the rights that the action declares",
+	"capacity": "a node is ready and takes pods",
+	"health": "no target says that it is unavailable",
+	"network": "no target's namespace is being deleted",
+}
+
+_remedies := {
+	"rbac": "bind the action's ClusterRole to its ServiceAccount in the target's namespace; deploy/ has both",
+	"capacity": "add nodes, uncordon one, or ask for fewer replicas",
+	"health": "mend the target first, or call the check health not required",
+	"network": "run the workflow once the namespace is there again",
+}
+
+_checks := [check |
+	some type in ["rbac", "capacity", "health", "network"]
+	check := {
+		"type": type,
+		"required": _is_required(type),
+		"passed": count(_wrong(type)) == 0,
+		"message": _finding(type),
+	}
+]
+
+_finding(type) := concat("; ", array.slice(sort(_wrong(type)), 0, 5)) if {
+	count(_wrong(type)) > 0
+} else := _praise[type]
+
+# The author's terms. A target in poor health is what most workflows are for, so that check alone has to be asked for. Leaving a check
+# out is a wish which this policy grants for all but rbac: the check is made and reported, and does not count.
+
+_aliases := {"rbac-check": "rbac", "resource-availability": "capacity"}
+
+_terms[type] contains entry if {
+	some entry in input.workflow.spec.executionStrategy.safetyChecks
+	type := object.get(_aliases, entry.type, entry.type)
+}
+
+_defaults := {"rbac": true, "capacity": true, "health": false, "network": true}
+
+_is_required(type) := _defaults[type] if not _terms[type]
+
+_is_required(type) := required if {
+	_terms[type]
+	required := count(_counting(type)) > 0
+}
+
+_counting(type) := [entry |
+	some entry in _terms[type]
+	object.get(entry, "required", true) != false
+	_is_left_in(type, entry)
+]
+
+_is_left_in("rbac", _)
+
+_is_left_in(type, entry) if {
+	type != "rbac"
+	object.get(entry, "enabled", true) != false
+}
+
+_deny contains {
+	"code": sprintf("check_failed_%s", [check.type]),
+	"message": sprintf("%s%s", [check.message, _quoted(check.type)]),
+	"policy": "safety",
+	"remedy": _remedies[check.type],
+} if {
+	_settled
+	some check in _checks
+	check.passed == false
+	check.required
+}
+
+_warn contains {
+	"code": sprintf("check_failed_%s", [check.type]),
 	"message": check.message,
 	"policy": "safety",
-	"remedy": "apply deploy/, or bind the action's ClusterRole in the target's namespace",
+	"remedy": _remedies[check.type],
 } if {
 	_settled
-	some check in _failed
-	check.type == "rbac"
-	check.required
+	some check in _checks
+	check.passed == false
+	check.required == false
 }
 
-_check_failures contains {"code": sprintf("check_failed_%s", [check.type]), "message": _failure_message[check.type], "policy": "safety"} if {
+# What the API server itself said, where the dry-run made it say something.
+_quoted("rbac") := sprintf(" (%s)", [min({reason.message | some reason in rehearsal.forbidden})]) if count(rehearsal.forbidden) > 0
+
+_quoted("rbac") := "" if count(rehearsal.forbidden) == 0
+
+_quoted(type) := "" if type != "rbac"
+
+# What is there, and what the dry-run said.
+
+_deny contains reason if {
 	_settled
-	some check in _failed
-	check.type != "rbac"
-	check.required
+	some reason in _absent
 }
 
-_failure_message := {
-	"capacity": "no node is ready and takes pods",
-	"health": "a target reports a replica failure",
-	"network": "a target's namespace is being deleted",
+_deny contains reason if some reason in rehearsal.refused_by_rule
+
+_deny contains reason if some reason in rehearsal.forbidden
+
+_deny contains reason if some reason in rehearsal.errors
+
+_deny contains reason if some reason in _unmet_conditions
+
+_deny contains {
+	"code": "dry_run_unreadable",
+	"message": "what the dry-run said of a step cannot be read",
+	"policy": "safety",
+} if count(rehearsal.unreadable) > 0
+
+_unrehearsed contains step.stepNumber if {
+	input.dry_run.performed == true
+	some step in input.steps
+	count({step.stepNumber} & rehearsal.rehearsed) == 0
 }
 
-deny contains {"code": "input_incomplete", "message": "the question lacks the steps or the workflow", "policy": "safety"} if not _asked
-
-deny contains r if some r in _hard_refusals
-
-deny contains r if some r in _not_found
-
-deny contains r if some r in _condition_refusals
-
-deny contains r if some r in _rehearsal_forbidden
-
-deny contains r if some r in _rbac_failures
-
-deny contains r if some r in _dry_run_errors
-
-deny contains r if some r in _check_failures
-
-deny contains v.fact_conflict(id) if some id in v.conflicts(facts)
-
-deny contains v.reason(sprintf("rules.safety.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.safety[name].deny
-}
-
-deny contains v.not_a_set(sprintf("rules.safety.%s", [name]), rule) if {
-	some rule in {"deny", "wait", "warn", "facts"}
-	some name
-	value := data.kubernaut.rules.safety[name][rule]
-	type_name(value) != "set"
-}
-
-wait contains {
-	"code": "facts_of_steps_missing",
-	"message": sprintf("the facts of step %d cannot be read yet", [number]),
+_deny contains {
+	"code": "dry_run_incomplete",
+	"message": sprintf("the dry-run says nothing of step %v", [number]),
 	"policy": "safety",
 } if {
-	some number in _unread
+	some number in _unrehearsed
 }
 
-facts contains r if {
-	some name
-	some r in data.kubernaut.rules.safety[name].facts
+_wait contains {
+	"code": "dry_run_undecided",
+	"message": sprintf("what has to be known for step %d cannot be read yet", [number]),
+	"policy": "safety",
+} if {
+	some number in rehearsal.undecided
 }
 
-wait contains v.reason(sprintf("rules.safety.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.safety[name].wait
-}
-
-warn contains {
+_warn contains {
 	"code": "dry_run_failed_later_step",
-	"message": sprintf("step %d would fail now; it depends on others, so it is judged again when its turn comes", [step.step]),
+	"message": sprintf("step %d would fail now; it depends on others, so it is judged again when its turn comes", [number]),
 	"policy": "safety",
 } if {
-	some step in _rehearsals
-	step.depends == true
-	step.decision == "deny"
+	some number in rehearsal.later
 }
 
-warn contains {
-	"code": "check_failed",
-	"message": sprintf("%s: %s", [check.type, check.message]),
+_warn contains {
+	"code": "step_held",
+	"message": sprintf("a rule would hold step %d back now; it is asked again when its turn comes", [number]),
 	"policy": "safety",
 } if {
-	some check in _failed
-	not check.required
-}
-
-warn contains v.reason(sprintf("rules.safety.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.safety[name].warn
-}
-
-_failure_reason := "policy_denied" if {
-	count(_hard_refusals) > 0
-} else := "resource_not_found" if {
-	count(_not_found) > 0
-} else := "resource_not_found" if {
-	some r in _condition_refusals
-	endswith(r.code, "_exists")
-} else := "rbac_validation_failed" if {
-	count(_rehearsal_forbidden) + count(_rbac_failures) > 0
-} else := "dry_run_failed" if {
-	count(_dry_run_errors) > 0
-} else := "policy_denied" if {
-	some name
-	some _ in data.kubernaut.rules.safety[name].deny
-} else := "safety_validation_failed" if {
-	count(deny) > 0
+	some number in rehearsal.held
 }

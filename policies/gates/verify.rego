@@ -7,7 +7,8 @@
 package kubernaut.gates.verify
 
 import data.kubernaut.lib.clock
-import data.kubernaut.lib.conditions as terms
+import data.kubernaut.lib.conditions
+import data.kubernaut.lib.rules
 import data.kubernaut.lib.verdict as v
 
 # METADATA
@@ -23,102 +24,100 @@ default verdict := {
 }
 
 verdict := object.union_n([
-	v.document(deny, wait, warn, facts),
-	{"conditions": _conditions, "result": _result},
-	{"service_account": account | account := data.kubernaut.actions[input.step.action].service_account},
-	{"failure_reason": "postcondition_failed" | count(_late) > 0},
-	{"next_check_seconds": clock.next_check(_waited) | count(wait) > 0},
+	_answer,
+	{
+		"conditions": conditions.results(_judged, _holds),
+		"result": _result,
+		"service_account": _service_account,
+	},
+	{"failure_reason": _failure_reason | _answer.decision == "deny"},
+	{"next_check_seconds": clock.next_check(_waited) | _answer.decision == "wait"},
 ])
 
 # METADATA
-# description: What packages on trial would have said.
+# description: What packages on trial would have said; apart, so that their faults cannot touch a verdict.
 # entrypoint: true
-shadow contains v.reason(sprintf("shadow.verify.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.shadow.verify[name].deny
+shadow := rules.on_trial("verify")
+
+_answer := v.answer("verify", {"deny": _deny, "wait": _wait, "warn": _warn, "facts": _facts})
+
+default _failure_reason := "policy_denied"
+
+_failure_reason := "postcondition_failed" if {
+	count(_late) > 0
+	_settled
 }
 
-_known if is_string(data.kubernaut.actions[input.step.action].service_account)
+_sound if {
+	is_array(data.kubernaut.actions[input.step.action].permissions)
+	is_object(data.kubernaut.actions[input.step.action].postconditions)
+}
 
-_judged := terms.terms(data.kubernaut.actions[input.step.action].postconditions, "postconditions")
+_deny contains {
+	"code": "action_unknown",
+	"message": "the catalogue has no such action any more, so nobody can tell whether it worked",
+	"policy": "verify",
+} if not _sound
+
+_attempted if {
+	is_object(input.attempt)
+	is_string(input.workflow.metadata.namespace)
+}
+
+_deny contains {
+	"code": "input_incomplete",
+	"message": "the question lacks the attempt or its workflow",
+	"policy": "verify",
+} if not _attempted
+
+# As this account the facts are read.
+default _service_account := ""
+
+_service_account := account if {
+	account := data.kubernaut.actions[input.step.action].service_account
+	is_string(account)
+}
+
+_facts contains request if some request in data.kubernaut.actions[input.step.action].facts
+
+_settled if v.settled("verify", _facts)
+
+default _judged := {}
+
+_judged := conditions.terms(data.kubernaut.actions[input.step.action].postconditions, "postconditions")
 
 _holds contains type if some type in data.kubernaut.actions[input.step.action].holds
 
-default _conditions := []
+_unmet := conditions.unmet(_judged, _holds, true)
 
-_conditions := terms.results(_judged, _holds)
+_in_time := conditions.in_time(_judged, _unmet)
 
-default _result := {}
+_late := _unmet - _in_time
 
-_result := data.kubernaut.actions[input.step.action].result if v.settled(facts)
+_unmet_reason(type) := conditions.reason(type, _judged[type])
 
-_unmet := terms.unmet(_judged, _holds, true)
-
-_in_time contains type if {
-	some type in _unmet
-	terms.in_time(type, _judged[type])
+_deny contains _unmet_reason(type) if {
+	_settled
+	some type in _late
 }
 
-_late contains type if {
-	_facts_read
-	some type in _unmet
-	not _in_time[type]
-}
-
-_facts_read if {
-	v.settled(facts)
-	count(v.conflicts(facts)) == 0
-}
-
-default _waited := 0
-
-_waited := max([clock.elapsed(object.get(input, ["attempt", "since", type], input.now)) | some type in _unmet]) if count(_unmet) > 0
-
-facts contains r if some r in data.kubernaut.actions[input.step.action].facts
-
-facts contains r if {
-	some name
-	some r in data.kubernaut.rules.verify[name].facts
-}
-
-deny contains {"code": "action_unknown", "message": "there is no such action in the catalogue", "policy": "verify"} if not _known
-
-deny contains {"code": "postconditions_undefined", "message": "the action declares no postconditions", "policy": "verify"} if {
-	_known
-	not _declared
-}
-
-_declared if is_object(_judged)
-
-deny contains terms.reason(type, _judged[type]) if some type in _late
-
-deny contains v.fact_conflict(id) if some id in v.conflicts(facts)
-
-deny contains v.reason(sprintf("rules.verify.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.verify[name].deny
-}
-
-deny contains v.not_a_set(sprintf("rules.verify.%s", [name]), rule) if {
-	some rule in {"deny", "wait", "warn", "facts"}
-	some name
-	value := data.kubernaut.rules.verify[name][rule]
-	type_name(value) != "set"
-}
-
-wait contains terms.reason(type, _judged[type]) if {
-	_facts_read
+_wait contains _unmet_reason(type) if {
+	_settled
 	some type in _in_time
 }
 
-wait contains v.reason(sprintf("rules.verify.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.verify[name].wait
+_warn contains _unmet_reason(type) if {
+	_settled
+	some type in conditions.unmet(_judged, _holds, false)
 }
 
-warn contains terms.reason(type, _judged[type]) if some type in terms.unmet(_judged, _holds, false)
+_waited := max(array.concat([0], [conditions.waited(type) | some type in _unmet]))
 
-warn contains v.reason(sprintf("rules.verify.%s", [name]), r) if {
-	some name
-	some r in data.kubernaut.rules.verify[name].warn
+# What is reported. A result that cannot be built takes nothing away from what was proven.
+default _result := {}
+
+_result := result if {
+	_settled
+	result := data.kubernaut.actions[input.step.action].result
+	is_object(result)
 }

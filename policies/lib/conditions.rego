@@ -65,7 +65,7 @@ _changes(type, side) := array.concat(
 
 _entries := {"preconditions": "preConditions", "postconditions": "postConditions"}
 
-_required(said) := _counting([wish | some wished in said; wish := wished.required; is_boolean(wish)], true)
+_required(said) := _counting([wished.required | some wished in said; is_boolean(wished.required)], true)
 
 _seconds(said) := _counting([clock.seconds(wished.timeout) | some wished in said], 0)
 

@@ -31,12 +31,14 @@ cluster_scoped := {
 }
 
 # METADATA
+# scope: document
 # description: True for workflows that may act outside their own namespace, and on cluster-scoped objects.
 trusted if input.workflow.metadata.namespace == "kubernaut-system"
 
 trusted if input.workflow.metadata.namespace in data.kubernaut.settings["trusted-namespaces"]
 
 # METADATA
+# scope: document
 # description: True for a namespace that the workflow may act in. Cluster-scoped objects (no namespace) are for trusted workflows.
 reachable(namespace) if {
 	is_string(namespace)

@@ -159,5 +159,5 @@ undone(operation, resource) if {
 
 _bare(resource) := json.remove(resource, [path |
 	some path in ["metadata/annotations", "metadata/labels", "data", "spec/template/metadata/annotations"]
-	walk(resource, [split(path, "/"), {}])
+	object.get(resource, split(path, "/"), null) == {}
 ])

@@ -250,7 +250,7 @@ def judged(questions: dict[str, list[Json]], folder: Path) -> dict[str, list[Jso
     """Let one OPA answer all questions of both gates; None where the answer is undefined."""
     data = folder / "data.json"
     data.write_text(json.dumps({"kubernaut": DATA}), encoding="utf-8")
-    policies = [paths.POLICIES / part for part in ("lib", "gates", "actions", "rules")]
+    policies = [paths.POLICIES / part for part in ("lib", "actions", "rules", "gates/action.rego", "gates/verify.rego")]
     command = [
         str(programs.provide("opa")["opa"]),
         "eval",

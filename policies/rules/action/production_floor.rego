@@ -11,5 +11,9 @@ deny contains {
 	"remedy": "keep at least one replica, or change alertContext.environment if this is not production",
 } if {
 	input.workflow.spec.alertContext.environment == "production"
-	input.step.parameters.scaleDeployment.replicas == 0
+	0 in _replicas
 }
+
+_replicas contains input.step.parameters.scaleDeployment.replicas
+
+_replicas contains input.step.parameters.scaleStatefulset.replicas

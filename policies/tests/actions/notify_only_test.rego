@@ -41,7 +41,7 @@ test_the_result_carries_the_message if {
 	got := action.result with input as asked({"message": "look"})
 	got == {
 		"success": true,
-		"customResult": {"actionType": "notify_only", "output": "info: look"},
+		"customResult": {"actionType": "notify_only", "output": {"message": "look", "severity": "info"}},
 		"resourcesAffected": [],
 		"warnings": [],
 	}

@@ -80,6 +80,15 @@ test_preconditions[note] if {
 	declared - got == tc.unmet
 }
 
+test_the_target_has_a_name_where_one_pod_is_meant[note] if {
+	some note, tc in {
+		"a named pod": {"p": named, "want": {"name": "web-a"}},
+		"every pod that a selector matches": {"p": selected, "want": {}},
+	}
+	got := action.target with input as before(tc.p, {})
+	got == object.union({"apiVersion": "v1", "kind": "Pod", "namespace": "shop"}, tc.want)
+}
+
 test_parameters[note] if {
 	some note, tc in {
 		"a name": {"p": named.restartPod, "want": true},

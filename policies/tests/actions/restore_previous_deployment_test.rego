@@ -111,7 +111,8 @@ test_parameters[note] if {
 		"a namespace that is a number": {"p": object.union(parameters.restorePreviousDeployment, {"namespace": 5}), "want": false},
 		"a revision in words": {"p": object.union(parameters.restorePreviousDeployment, {"revision": "latest"}), "want": false},
 	}
-	got := {true | action.parameters_valid with input as objects.question("action", "restore_previous_deployment", {"restorePreviousDeployment": tc.p}, {})}
+	question := objects.question("action", "restore_previous_deployment", {"restorePreviousDeployment": tc.p}, {})
+	got := {true | action.parameters_valid with input as question}
 	got == {true | tc.want}
 }
 

@@ -157,7 +157,7 @@ test_the_result_counts_the_pods if {
 	)
 	got == {
 		"success": true,
-		"customResult": {"actionType": "verify_health", "output": "Deployment shop/web: 2 pods, 0 of them not ready"},
+		"customResult": {"actionType": "verify_health", "output": {"target": "Deployment shop/web", "pods": "2", "unreadyPods": "0"}},
 		"resourcesAffected": [],
 		"warnings": [],
 	}

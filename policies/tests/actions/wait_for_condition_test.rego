@@ -97,13 +97,16 @@ test_the_result_says_what_is_reported[note] if {
 	some note, tc in {
 		"reached": {
 			"conditions": [{"type": "Complete", "status": "True"}],
-			"want": {"success": true, "output": "Job migrate: Complete is True"},
+			"want": {"success": true, "status": "True"},
 		},
-		"not reported": {"conditions": [], "want": {"success": false, "output": "Job migrate: Complete is not reported"}},
+		"not reported": {"conditions": [], "want": {"success": false, "status": "not reported"}},
 	}
 	got := action.result with input as objects.sent("wait_for_condition", parameters, [], {"object": objects.found(job(1, tc.conditions))})
 	got.success == tc.want.success
-	got.customResult == {"actionType": "wait_for_condition", "output": tc.want.output}
+	got.customResult == {
+		"actionType": "wait_for_condition",
+		"output": {"target": "Job migrate", "condition": "Complete", "status": tc.want.status},
+	}
 }
 
 test_state_and_catalogue_entry if {

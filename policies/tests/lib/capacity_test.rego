@@ -61,10 +61,12 @@ test_a_quantity_that_cannot_be_read_makes_the_sum_unknown[note] if {
 		"of an init container": {total | total := capacity.requested({"containers": [], "initContainers": [asking("much")]}, "cpu")},
 		"of the nodes": {total | total := capacity.allocatable([{"status": {"allocatable": {"cpu": "much"}}}], "cpu")},
 		"of a node that says nothing": {total | total := capacity.allocatable([{"status": {}}], "cpu")},
-		"of the pods": {total | total := capacity.claimed([{"spec": {"nodeName": "n-1", "containers": [asking("much")]}}], [objects.node], "cpu")},
+		"of the pods": {total | total := capacity.claimed([greedy], [objects.node], "cpu")},
 	}
 	count(sums) == 0
 }
+
+greedy := {"spec": {"nodeName": "n-1", "containers": [asking("much")]}}
 
 test_only_pods_on_these_nodes_count if {
 	elsewhere := object.union(objects.pod("b"), {"spec": {"nodeName": "n-9"}})

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 import aiohttp
 from aiohttp import web
@@ -50,7 +51,7 @@ class FaultProxy:
     _runner: web.AppRunner | None = None
     url: str = ""
 
-    async def __aenter__(self) -> FaultProxy:
+    async def __aenter__(self) -> Self:
         """Listen on a free port of loopback."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -1,0 +1,173 @@
+"""The write protocol's proof: the controller killed at every request of a three-step run, and nothing is done twice or lost.
+
+A proxy before the API server ends the controller at the n-th request, once before the request is forwarded and once after it is
+committed but unanswered. It is started again, and end state, creations and the history of every object are compared with those of a
+run that nobody disturbed. The first two steps write A → B and B → A into the same key: whoever repeats an old operation is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.faults import FaultProxy, Moment, until
+from support.forking import ForkServer
+
+from controller.cluster.client import Cluster, connect
+from controller.cluster.kinds import CONFIG_MAP, EXECUTION, WORKFLOW, Kind, kind_of
+from controller.local import programs
+from controller.local.plane import Plane
+
+Document = dict[str, Any]
+NAMESPACE = kind_of("v1", "Namespace")
+assert NAMESPACE is not None
+
+
+def update(number: int, name: str, value: str) -> Document:
+    return {
+        "stepNumber": number,
+        "name": f"step-{number}",
+        "action": "update-configmap",
+        "parameters": {"updateConfigmap": {"name": name, "dataUpdates": {"key": value}}},
+        "dependsOn": [number - 1] if number > 1 else [],
+    }
+
+
+WORKFLOW_OBJECT: Document = {
+    "apiVersion": WORKFLOW.api_version,
+    "kind": WORKFLOW.kind,
+    "metadata": {"name": "w"},
+    "spec": {
+        "workflowDefinition": {"steps": [update(1, "settings-x", "b"), update(2, "settings-x", "a"), update(3, "settings-y", "b")]},
+        "executionStrategy": {"dryRunFirst": False},
+    },
+}
+
+
+@dataclass(slots=True)
+class History:
+    """What happened to the objects of one run, in order, by object."""
+
+    created: list[str] = field(default_factory=list)
+    values: dict[str, list[str]] = field(default_factory=dict)
+    phase: str = ""
+    attempts: list[int] = field(default_factory=list)
+
+    def ended(self) -> bool:
+        return self.phase in {"completed", "failed", "blocked", "rolled_back", "degraded"}
+
+
+@pytest.fixture(scope="module")
+def forks(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    server = ForkServer(plane, programs.provide("opa")["opa"], tmp_path_factory.mktemp("crash") / "controllers.log")
+    yield server
+    server.close()
+
+
+@asynccontextmanager
+async def proxied(plane: Plane, folder: Path) -> AsyncIterator[tuple[FaultProxy, Path]]:
+    """A proxy before the API server, and the controller's kubeconfig that leads through it."""
+    kubeconfig = yaml.safe_load(plane.controller_kubeconfig.read_text())
+    async with FaultProxy(plane.server, re.compile(r"/namespaces/crash-[0-9a-f]+/(?!events)")) as proxy:
+        kubeconfig["clusters"][0]["cluster"] = {"server": proxy.url}
+        path = folder / "proxied.yaml"
+        path.write_text(yaml.safe_dump(kubeconfig))
+        yield proxy, path
+
+
+@asynccontextmanager
+async def recorded(cluster: Cluster, namespace: str) -> AsyncIterator[History]:
+    """Watch everything of one run from the beginning."""
+    history = History()
+
+    async def follow(kind: Kind) -> None:
+        page = await cluster.list(kind, namespace)
+        for item in page.items:
+            take(kind, "ADDED", item)
+        async for event in cluster.watch(kind, namespace, page.resource_version, 120):
+            if event is not None:
+                take(kind, event["type"], event["object"])
+
+    def take(kind: Kind, what: str, obj: Document) -> None:
+        name = obj["metadata"]["name"]
+        if kind is CONFIG_MAP and name.startswith("settings-"):
+            history.values.setdefault(name, []).append(obj["data"]["key"])
+        elif kind is EXECUTION and what == "ADDED":
+            history.created.append(name)
+        elif kind is WORKFLOW:
+            status = obj.get("status") or {}
+            history.phase = status.get("phase", "")
+            history.attempts = [e["attempts"] for e in status.get("stepStatuses") or []]
+
+    watches = [asyncio.create_task(follow(kind)) for kind in (WORKFLOW, EXECUTION, CONFIG_MAP)]
+    try:
+        yield history
+    finally:
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every run needs."""
+
+    cluster: Cluster
+    forks: ForkServer
+    proxy: FaultProxy
+    kubeconfig: Path
+
+
+async def one_run(bench: Bench, at: int, moment: Moment) -> tuple[History, int]:
+    """Run the workflow in a namespace of its own, with one crash; answers its history and how many requests were counted."""
+    cluster, forks, proxy, kubeconfig = bench.cluster, bench.forks, bench.proxy, bench.kubeconfig
+    namespace = f"crash-{secrets.token_hex(4)}"
+    await cluster.create(NAMESPACE, None, {"metadata": {"name": namespace}})
+    for name in ("settings-x", "settings-y"):
+        await cluster.create(CONFIG_MAP, namespace, {"metadata": {"name": name}, "data": {"key": "a"}})
+    pids: list[int] = []
+    proxy.arm(at, moment, lambda: forks.kill(pids.pop()))
+    await cluster.create(WORKFLOW, namespace, WORKFLOW_OBJECT)
+    async with recorded(cluster, namespace) as history:
+        pids.append(forks.start(kubeconfig))
+        try:
+            if at >= 0:
+                await until(lambda: proxy.struck, 30, f"request {at} of a run")
+                pids.append(forks.start(kubeconfig))
+            await until(history.ended, 30, "the workflow's end")
+            count = len(proxy.seen)
+            # What a second controller would still do, it does now.
+            await asyncio.sleep(0.05)
+        finally:
+            for pid in pids:
+                forks.kill(pid)
+    await cluster.delete(NAMESPACE, None, namespace)
+    return history, count
+
+
+async def test_a_controller_killed_at_any_request_does_nothing_twice_and_loses_nothing(
+    plane: Plane, forks: ForkServer, tmp_path: Path
+) -> None:
+    cluster = await connect(plane.kubeconfig)
+    async with cluster, proxied(plane, tmp_path) as (proxy, kubeconfig):
+        bench = Bench(cluster, forks, proxy, kubeconfig)
+        undisturbed, requests = await one_run(bench, -1, Moment.BEFORE)
+        assert undisturbed.phase == "completed"
+        assert undisturbed.values == {"settings-x": ["a", "b", "a"], "settings-y": ["a", "b"]}
+        assert undisturbed.created == ["w-step-1", "w-step-2", "w-step-3"]
+        different: list[str] = []
+        for at in range(requests):
+            for moment in Moment:
+                history, _ = await one_run(bench, at, moment)
+                if history != undisturbed:
+                    struck = proxy.seen[at]
+                    different.append(f"killed at request {at} ({struck.method} {struck.path}), {moment}: {history}")
+    assert not different, "\n".join(different)
