@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.local.plane import Plane
+from controller.paths import ROOT
 
 
 class ForkServer:
@@ -25,9 +26,10 @@ class ForkServer:
         self._plane = plane
         self._opa_binary = opa_binary
         self._log = log
-        environment = {**os.environ, "MONITORING_STABILITY": "0s", "KUBERNETES_QPS": "0"}
+        found = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+        environment = {**os.environ, "MONITORING_STABILITY": "0s", "KUBERNETES_QPS": "0", "PYTHONPATH": found}
         self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__))],
+            [sys.executable, "-m", "support.forking"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
