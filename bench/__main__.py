@@ -121,6 +121,14 @@ async def until_ended(rig: Rig, namespace: str, count: int, seconds: float) -> l
     return list(seen.values())
 
 
+async def settled(rig: Rig) -> None:
+    """Wait until the start is over: the controller tells every policy ConfigMap once that it is active."""
+    before = -1
+    while (now := api_requests(rig.api).total) != before:
+        before = now
+        await asyncio.sleep(1.5)
+
+
 async def sequential(rig: Rig) -> Figures:
     """One workflow of 40 steps after another of 10: cost per step is the slope between them, the rest is per workflow."""
     costs = []
@@ -284,6 +292,7 @@ async def measure(names: list[str], plane: local.Plane, pid: int) -> Figures:
     cluster = await connect(plane.kubeconfig)
     async with cluster:
         rig = Rig(plane, cluster, Api(plane.server, record.tokens["admin"], folder.authority), pid)
+        await settled(rig)
         for name in names:
             print(f"{name} …", flush=True)
             figures |= await PARTS[name](rig)
@@ -318,7 +327,7 @@ def main() -> int:
             command = [sys.executable, "-m", "controller", "run", f"--kubeconfig={plane.controller_kubeconfig}", f"--opa={plane.opa}"]
             command += [f"--opa-binary={opa}", f"--bundle-addr={plane.bundle}", f"--health-addr={plane.health}"]
             command += [f"--metrics-addr={plane.metrics}", "--metrics-open"]
-            environment = {**os.environ, "KUBERNETES_QPS": "0", "MONITORING_STABILITY": "0s"}
+            environment = {**os.environ, "KUBERNETES_QPS": "0", "MONITORING_STABILITY": "0s", "COMPLEXITY_APPROVAL_THRESHOLD": "500"}
             with (folder / "controller.log").open("wb") as log:
                 process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
             try:

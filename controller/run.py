@@ -35,8 +35,8 @@ from controller.policy.report import PolicyReporter
 from controller.policy.serve import BundleServer
 from controller.policy.sources import read_shipped
 from controller.reconcilers.execution import ExecutionReconciler
-from controller.reconcilers.objects import Objects
-from controller.reconcilers.scope import BY_OWNER, BY_WORKFLOW, Parts
+from controller.reconcilers.objects import BY_OWNER, Objects
+from controller.reconcilers.scope import BY_WORKFLOW, Parts
 from controller.reconcilers.workflow import WorkflowReconciler, workflow_key_of
 from controller.settings import Settings
 

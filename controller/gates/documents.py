@@ -264,18 +264,24 @@ class RollbackQuestion(Question, total=False):
 
 
 class ActionQuestion(Question, total=False):
-    """One step; no ``attempt`` while the workflow is only validated; ``undo`` on an undo attempt: the recorded operations."""
+    """One step; no ``attempt`` while the workflow is only validated.
+
+    ``undo`` on an undo attempt: the recorded operations. ``recorded`` on an attempt that a rollbackSpec asks for: what the step's own
+    attempts sent, first to last.
+    """
 
     step: Step
     attempt: Attempt
     undo: list[dict[str, Any]]
+    recorded: list[OperationRecord]
 
 
 class VerifyQuestion(Question, total=False):
-    """One step and the attempt whose operations were answered."""
+    """One step and the attempt whose operations were answered; ``recorded`` as in the action's question."""
 
     step: Step
     attempt: Attempt
+    recorded: list[OperationRecord]
 
 
 QUESTIONS: dict[str, type[Question]] = {

@@ -25,14 +25,14 @@ from controller.core import attempt as attempts
 from controller.core.attempt import AttemptDraft
 from controller.core.durations import parse_duration
 from controller.core.errors import RetryableError
-from controller.core.names import CANCEL_ANNOTATION, canonical_action
+from controller.core.names import CANCEL_ANNOTATION, ROLLBACK_LABEL, canonical_action
 from controller.core.operations import Sight, without_value_tests
 from controller.core.status import Fault
 from controller.core.verdict import ActionVerdict, Decision, OperationRequest, VerifyVerdict
 from controller.execute.operations import ForbiddenOperationError, Operator
 from controller.gates.client import Answer, FactSource, GateClient
 from controller.gates.questions import attempt_document, workflow_document
-from controller.reconcilers.objects import Objects
+from controller.reconcilers.objects import BY_OWNER, Objects
 from controller.settings import Settings
 
 Document = dict[str, Any]
@@ -216,11 +216,7 @@ class _Run:
         if fault := self._overdue() or self._cancelled():
             return await self._fail(fault)
         session = self._parts.gates.session(self._parts.facts, self._parts.clock())
-        question = {
-            "workflow": workflow_document(self._workflow) if self._workflow else {},
-            "step": self._step(),
-            "attempt": self._attempt(),
-        }
+        question = self._question()
         answer = await session.ask("verify", VerifyVerdict, question, fresh=True)
         verdict = answer.verdict
         self._draft.now = session.now
@@ -238,11 +234,7 @@ class _Run:
     # asking and rehearsing
 
     async def _ask_action(self) -> Answer[ActionVerdict]:
-        question: Document = {
-            "workflow": workflow_document(self._workflow) if self._workflow else {},
-            "step": self._step(),
-            "attempt": self._attempt(),
-        }
+        question = self._question()
         if self._undoing:
             question["undo"] = await self._recorded_undo()
         session = self._parts.gates.session(self._parts.facts, self._draft.now)
@@ -291,6 +283,28 @@ class _Run:
     @property
     def _undoing(self) -> bool:
         return bool(self._spec.get("undoOf"))
+
+    def _question(self) -> Document:
+        """What both gates of an attempt are asked."""
+        question: Document = {
+            "workflow": workflow_document(self._workflow) if self._workflow else {},
+            "step": self._step(),
+            "attempt": self._attempt(),
+        }
+        if self._execution["metadata"]["labels"].get(ROLLBACK_LABEL) == "true" and not self._undoing:
+            question["recorded"] = self._recorded()
+        return question
+
+    def _recorded(self) -> list[Document]:
+        """What the step's own attempts sent, first to last: an author's rollbackSpec may build on it."""
+        own = self._parts.executions.informer.by_index(BY_OWNER, self._spec["workflowExecutionRef"]["uid"])
+        forward = [
+            e
+            for e in own
+            if e["spec"]["stepNumber"] == self._spec["stepNumber"] and ROLLBACK_LABEL not in (e["metadata"].get("labels") or {})
+        ]
+        forward.sort(key=lambda e: e["spec"].get("attempt", 0))
+        return [dict(operation) for e in forward for operation in attempts.sent_operations(e)]
 
     def _step(self) -> Document:
         step: Document = {

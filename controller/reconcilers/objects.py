@@ -11,6 +11,9 @@ from controller.cluster.informer import Informer
 
 Document = dict[str, Any]
 
+# The index of executions by the uid of the workflow that owns them.
+BY_OWNER = "owner"
+
 
 @dataclass(frozen=True, slots=True)
 class Objects:

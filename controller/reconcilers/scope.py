@@ -18,15 +18,13 @@ from controller.core.verdict import Verdict
 from controller.gates.client import Answer, FactSource, GateClient, Session
 from controller.gates.documents import Workflow
 from controller.gates.questions import workflow_document
-from controller.reconcilers.objects import Objects
+from controller.reconcilers.objects import BY_OWNER, Objects
 from controller.settings import Settings
 
 Document = dict[str, Any]
 
 _SHOWN = 5
 
-# The index of executions by the uid of the workflow that owns them.
-BY_OWNER = "owner"
 # The index of approvals by `namespace/name` of the workflow that they speak of.
 BY_WORKFLOW = "workflow"
 

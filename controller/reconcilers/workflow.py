@@ -35,8 +35,9 @@ from controller.core.verdict import MalformedVerdictError
 from controller.gates.client import PolicyNotReadyError
 from controller.reconcilers.beginning import plan_workflow, validate_workflow
 from controller.reconcilers.ending import monitor, roll_back
+from controller.reconcilers.objects import BY_OWNER
 from controller.reconcilers.running import run_steps
-from controller.reconcilers.scope import BY_OWNER, Document, Parts, Scope
+from controller.reconcilers.scope import Document, Parts, Scope
 
 _STAGES: dict[str, Callable[[Scope], Awaitable[None]]] = {
     phases.NEW: plan_workflow,

@@ -218,6 +218,13 @@ _warn contains _unmet_reason(type) if {
 
 # What is sent.
 
+_answerable if _undoing
+
+_answerable if {
+	_parameters_valid
+	count(_target) > 0
+}
+
 default _operations := []
 
 _operations := input.undo if {
@@ -255,7 +262,7 @@ _deny contains {
 	"policy": "action",
 	"remedy": "mend the rule `operations` of the action's module, or say `no_operations := true`",
 } if {
-	_known
+	_answerable
 	_settled
 	count(_unmet) == 0
 	count(_operations) == 0

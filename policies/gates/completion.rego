@@ -53,7 +53,7 @@ _deny contains {
 	"policy": "completion",
 } if not _sound
 
-_facts := references.facts(input.step, "postConditions")
+_facts contains request if some request in references.facts(input.step, "postConditions")
 
 _settled if v.settled("completion", _facts)
 

@@ -72,11 +72,13 @@ _sound if {
 	is_array(input.ready)
 	is_array(input.running)
 	is_object(input.workflow.spec)
+	_all_described
 	every number in input.ready {
 		number == floor(number)
 	}
-	count(_described) == count(input.ready)
 }
+
+_all_described if count(input.ready) == count(_described)
 
 _described contains step.stepNumber if {
 	some step in input.steps

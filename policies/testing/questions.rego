@@ -158,6 +158,11 @@ _attempt := {
 	"phase": "completed",
 	"operations": [{
 		"do": {"verb": "patch", "apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "web"},
+		"undo": {"verb": "patch", "apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "web", "body": [
+			{"op": "test", "path": "/metadata/uid", "value": "d-1"},
+			{"op": "test", "path": "/spec/replicas", "value": 5},
+			{"op": "replace", "path": "/spec/replicas", "value": 3},
+		]},
 		"sentAt": "2026-01-01T00:09:00Z",
 		"answeredAt": "2026-01-01T00:09:01Z",
 	}],

@@ -18,11 +18,10 @@ from typing import Any
 
 import pytest
 import yaml
-from support.faults import FaultProxy, Moment, until
+from support.faults import FaultProxy, Moment, listed, until
 from support.forking import ForkServer
 
 from controller.cluster.client import Cluster, Page, connect
-from controller.cluster.errors import ThrottledError
 from controller.cluster.kinds import CONFIG_MAP, EXECUTION, WORKFLOW, Kind, kind_of
 from controller.local import programs
 from controller.local.plane import Plane
@@ -62,6 +61,17 @@ class History:
     phase: str = ""
     attempts: list[int] = field(default_factory=list)
 
+    def take(self, kind: Kind, what: str, obj: Document) -> None:
+        name = obj["metadata"]["name"]
+        if kind is CONFIG_MAP and name.startswith("settings-"):
+            self.values.setdefault(name, []).append(obj["data"]["key"])
+        elif kind is EXECUTION and what == "ADDED":
+            self.created.append(name)
+        elif kind is WORKFLOW:
+            status = obj.get("status") or {}
+            self.phase = status.get("phase", "")
+            self.attempts = [e["attempts"] for e in status.get("stepStatuses") or []]
+
     def ended(self) -> bool:
         return self.phase in {"completed", "failed", "blocked", "rolled_back", "degraded"}
 
@@ -84,15 +94,6 @@ async def proxied(plane: Plane, folder: Path) -> AsyncIterator[tuple[FaultProxy,
         yield proxy, path
 
 
-async def listed(cluster: Cluster, kind: Kind, namespace: str) -> Page:
-    """List a kind; the API server answers 429 for a moment when a kind is new to it."""
-    while True:
-        try:
-            return await cluster.list(kind, namespace)
-        except ThrottledError:
-            await asyncio.sleep(0.1)
-
-
 @asynccontextmanager
 async def recorded(cluster: Cluster, namespace: str) -> AsyncIterator[History]:
     """Watch everything of one run from the beginning."""
@@ -101,24 +102,13 @@ async def recorded(cluster: Cluster, namespace: str) -> AsyncIterator[History]:
     async def follow(kind: Kind, page: Page) -> None:
         async for event in cluster.watch(kind, namespace, page.resource_version, 120):
             if event is not None:
-                take(kind, event["type"], event["object"])
-
-    def take(kind: Kind, what: str, obj: Document) -> None:
-        name = obj["metadata"]["name"]
-        if kind is CONFIG_MAP and name.startswith("settings-"):
-            history.values.setdefault(name, []).append(obj["data"]["key"])
-        elif kind is EXECUTION and what == "ADDED":
-            history.created.append(name)
-        elif kind is WORKFLOW:
-            status = obj.get("status") or {}
-            history.phase = status.get("phase", "")
-            history.attempts = [e["attempts"] for e in status.get("stepStatuses") or []]
+                history.take(kind, event["type"], event["object"])
 
     watches = []
     for kind in (WORKFLOW, EXECUTION, CONFIG_MAP):
         page = await listed(cluster, kind, namespace)
         for item in page.items:
-            take(kind, "ADDED", item)
+            history.take(kind, "ADDED", item)
         watches.append(asyncio.create_task(follow(kind, page)))
     try:
         yield history
@@ -183,5 +173,4 @@ async def test_a_controller_killed_at_any_request_does_nothing_twice_and_loses_n
                 if history != undisturbed:
                     struck = proxy.seen[at]
                     different.append(f"killed at request {at} ({struck.method} {struck.path}), {moment}: {history}")
-    print(f"{2 * requests} kills, at each of {requests} requests")
     assert not different, "\n".join(different)

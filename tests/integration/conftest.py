@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
 
 import pytest
 from support.controller import ControllerProcess
+from support.workflows import FAST, World, seen_by
 
 from controller.local.api import Api
 from controller.local.plane import Plane
@@ -26,14 +27,14 @@ def namespace(admin: Api) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def controller_process(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControllerProcess]:
     """The one controller of the session; ask for ``controller`` instead."""
-    process = ControllerProcess(plane, tmp_path_factory.mktemp("controller") / "controller.log")
+    process = ControllerProcess(plane, tmp_path_factory.mktemp("controller") / "controller.log", FAST)
     yield process
     process.kill()
 
 
 @pytest.fixture
 def controller(controller_process: ControllerProcess) -> ControllerProcess:
-    """A running, ready controller with no special flags, which the test may kill() and start() again as it likes.
+    """A running, ready controller with fast settings and no special flags, which the test may kill() and start() again as it likes.
 
     It goes on running for the next test, because starting one costs a second.
     """
@@ -43,3 +44,11 @@ def controller(controller_process: ControllerProcess) -> ControllerProcess:
         controller_process.start()
     controller_process.wait_until_ready()
     return controller_process
+
+
+@pytest.fixture
+async def world(plane: Plane, controller: ControllerProcess, namespace: str) -> AsyncIterator[World]:
+    """The test's namespace as the administrator sees it, with a controller at work."""
+    assert controller.is_running
+    async with seen_by(plane.kubeconfig, namespace) as world:
+        yield world

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
@@ -21,9 +22,10 @@ _PATIENCE = 60.0
 class ControllerProcess:
     """`phasegate run` as a child of the test; its log stays readable after its death."""
 
-    def __init__(self, plane: Plane, log: Path) -> None:
+    def __init__(self, plane: Plane, log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.plane = plane
         self.log = log
+        self.environment = {**os.environ, **(environment or {})}
         self.flags: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -47,7 +49,7 @@ class ControllerProcess:
         command += [f"--health-addr={self.plane.health}", f"--metrics-addr={self.plane.metrics}", *flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(environment or {})}
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**self.environment, **(environment or {})}
             )
         if wait:
             self.wait_until_ready()
