@@ -367,10 +367,11 @@ class Draft:
             status["completedSteps"] = sum(e["status"] == "completed" for e in self._steps)
             progress = 100 * done // len(self._steps) if self._steps else 0
             status["progress"] = max(progress, self._original.get("progress", 0))
+        generation = status["observedGeneration"] = self._workflow["metadata"].get("generation", 0)
         status["conditions"] = conditions.derive(
             {**status, "conditions": self._original.get("conditions")},
             now=stamp(self.now),
-            generation=self._workflow["metadata"].get("generation", 0),
+            generation=generation,
             policy_problem=self.policy_problem,
         )
         return status

@@ -73,7 +73,8 @@ class FactGatherer:
         if identity == "":
             return _unavailable("no_service_account", "the action names no ServiceAccount to read as")
         key = (identity, request.model_dump_json(exclude={"id", "optional"}))
-        lifetime = _CACHED_SECONDS.get(request.kind or "", 0.0)
+        # What an attempt gets by name is the pre-image of its operations: an old one would only be refused by the server.
+        lifetime = 0.0 if identity and request.verb == "get" else _CACHED_SECONDS.get(request.kind or "", 0.0)
         if not fresh and lifetime and (kept := self._cache.get(key)) and time.monotonic() - kept[0] < lifetime:
             return kept[1]
         began = time.monotonic()

@@ -6,11 +6,11 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from controller.cluster.errors import ApiError
+from controller.cluster.errors import ApiError, ConflictError, InvalidError
 from controller.core import phases
 from controller.core.durations import format_duration
 from controller.core.names import APPROVED_BY_ANNOTATION
-from controller.core.operations import forbidden
+from controller.core.operations import Sight, forbidden
 from controller.core.plan import GraphError, Plan, build_plan, plan_hash
 from controller.core.status import Fault, Notice
 from controller.core.times import instant, stamp
@@ -20,6 +20,8 @@ from controller.gates.client import Answer, reason_document
 from controller.reconcilers.scope import BY_WORKFLOW, Document, Scope, fault_of, lines
 
 _DRY_RUNS_AT_ONCE = 8
+# A target that others write to may move on between the read and the dry-run.
+_REHEARSALS = 3
 
 
 async def plan_workflow(scope: Scope) -> None:
@@ -103,8 +105,12 @@ async def _rehearse(scope: Scope, plan: Plan) -> list[Document]:
 
     async def one(step: dict[str, Any]) -> Document:
         async with turns:
-            answer = await scope.session.ask("action", ActionVerdict, {"workflow": workflow, "step": step})
-            errors = await _rehearsal_errors(scope, answer.verdict) if answer.verdict.decision is Decision.ALLOW else _unread(answer)
+            for _ in range(_REHEARSALS):
+                answer = await scope.session.ask("action", ActionVerdict, {"workflow": workflow, "step": step})
+                allowed = answer.verdict.decision is Decision.ALLOW
+                errors, moved = await _rehearsal_errors(scope, answer.verdict) if allowed else (_unread(answer), False)
+                if not moved:
+                    break
             return {
                 "step": step["stepNumber"],
                 "action": step["action"],
@@ -127,18 +133,21 @@ def _unread(answer: Answer[ActionVerdict]) -> list[Document]:
     ]
 
 
-async def _rehearsal_errors(scope: Scope, verdict: ActionVerdict) -> list[Document]:
+async def _rehearsal_errors(scope: Scope, verdict: ActionVerdict) -> tuple[list[Document], bool]:
+    """What refused the first operation that was refused, and whether only because its target moved on since it was read."""
     operator = Operator(scope.parts.workflows.cluster, verdict.service_account)
     for operation in verdict.operations:
         if fault := forbidden(operation.do):
-            return [{"status": 422, "reason": "Forbidden by the executor", "message": fault}]
+            return [{"status": 422, "reason": "Forbidden by the executor", "message": fault}], False
         try:
             await operator.rehearse(operation.do)
         except ForbiddenOperationError as exc:
-            return [{"status": 422, "reason": "Forbidden by the executor", "message": str(exc)}]
+            return [{"status": 422, "reason": "Forbidden by the executor", "message": str(exc)}], False
         except ApiError as exc:
-            return [{"status": exc.status, "reason": exc.reason, "message": exc.message}]
-    return []
+            refused = isinstance(exc, ConflictError | InvalidError)
+            moved = refused and await operator.look(operation.do) is Sight.CHANGED
+            return [{"status": exc.status, "reason": exc.reason, "message": exc.message}], moved
+    return [], False
 
 
 def _dry_run_results(rehearsed: list[Document]) -> Document:

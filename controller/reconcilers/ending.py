@@ -12,6 +12,7 @@ from controller.core.names import attempt_name
 from controller.core.status import Fault, Notice, Start
 from controller.core.times import instant
 from controller.core.verdict import Decision, MonitoringVerdict, RollbackVerdict
+from controller.gates.client import Answer
 from controller.gates.questions import started_steps
 from controller.reconcilers.scope import Document, Scope, fault_of, lines
 
@@ -77,13 +78,13 @@ async def roll_back(scope: Scope) -> None:
         scope.look_again(timedelta(seconds=verdict.next_check_seconds or 1))
         return
     if verdict.decision is Decision.DENY or verdict.stop_for_human:
-        _finish(scope, stopped=lines(answer) or "policy stopped the rollback")
+        _finish(scope, answer, stopped=lines(answer) or "policy stopped the rollback")
         return
     for number in verdict.undo:
         if _undo(scope, number, undos.get(number, []), overwrite=number in verdict.overwrite):
             draft.wait(f"step {number} to be taken back")
             return
-    _finish(scope, stopped="")
+    _finish(scope, answer, stopped="")
 
 
 def _undo(scope: Scope, number: int, undos: list[Document], *, overwrite: bool) -> bool:
@@ -161,11 +162,11 @@ def _start_of_undo(scope: Scope, number: int, undos: dict[int, list[Document]]) 
     return Start(number, count, name, rollback=True, undo_of=of)
 
 
-def _finish(scope: Scope, *, stopped: str) -> None:
+def _finish(scope: Scope, answer: Answer[RollbackVerdict], *, stopped: str) -> None:
     draft = scope.draft
     undone = [e["stepNumber"] for e in draft.steps() if e["status"] == "rolled_back"]
     kept = [e["stepNumber"] for e in draft.steps() if e["status"] == "rollback_failed"]
-    told = f"undone: {_listed(undone)}; not undone: {_listed(kept)}"
+    told = "; ".join([f"undone: {_listed(undone)}; not undone: {_listed(kept)}", *(w.message for w in answer.verdict.warnings)])
     if stopped or kept:
         fault = Fault(
             "rollback_failed",

@@ -37,7 +37,7 @@ async def run_steps(scope: Scope) -> None:
         _halt(scope)
         return
     if (reason := scope.annotation(CANCEL_ANNOTATION)) is not None:
-        await _cancel(scope, reason)
+        await cancel(scope, reason)
         return
     await _dispatch(scope)
 
@@ -253,7 +253,7 @@ def _remember(scope: Scope, number: int | None, results: Iterable[ConditionResul
 # ending
 
 
-async def _cancel(scope: Scope, reason: str) -> None:
+async def cancel(scope: Scope, reason: str) -> None:
     """Ask `failure` what a cancelled workflow turns to; nothing runs any more."""
     question: dict[str, Any] = {
         "workflow": scope.document(),

@@ -36,7 +36,7 @@ from controller.gates.client import PolicyNotReadyError
 from controller.reconcilers.beginning import plan_workflow, validate_workflow
 from controller.reconcilers.ending import monitor, roll_back
 from controller.reconcilers.objects import BY_OWNER
-from controller.reconcilers.running import run_steps
+from controller.reconcilers.running import cancel, run_steps
 from controller.reconcilers.scope import Document, Parts, Scope
 
 _STAGES: dict[str, Callable[[Scope], Awaitable[None]]] = {
@@ -47,6 +47,8 @@ _STAGES: dict[str, Callable[[Scope], Awaitable[None]]] = {
     phases.MONITORING: monitor,
     phases.ROLLING_BACK: roll_back,
 }
+# In these phases nothing runs that a cancel would have to wait for; executing looks after that itself.
+_CANCELLED_AT_ONCE = frozenset({phases.VALIDATING, phases.MONITORING})
 _FIRST_DELAY = 0.1
 _DELETION_PATIENCE = timedelta(seconds=30)
 
@@ -97,7 +99,10 @@ class WorkflowReconciler:
             scope.draft.enter(phases.ROLLING_BACK, "asked for by hand")
         while (stage := _STAGES.get(scope.draft.phase)) is not None:
             before = scope.draft.phase
-            await stage(scope)
+            if before in _CANCELLED_AT_ONCE and (reason := scope.annotation(CANCEL_ANNOTATION)) is not None:
+                await cancel(scope, reason)
+            else:
+                await stage(scope)
             if scope.draft.phase == before:
                 return
 
@@ -111,6 +116,9 @@ class WorkflowReconciler:
         await asyncio.gather(*(self._create(scope, start) for start in draft.starts))
         for execution, reason in scope.cancels:
             await self._cancel(execution, reason)
+        if draft.phase in phases.TERMINAL:
+            # No event will tell when the time to live is over.
+            return await self._expire(workflow)
         return scope.recheck
 
     async def _report_policy_problem(self, workflow: Document, problem: RetryableError) -> None:

@@ -59,9 +59,7 @@ CASES = {
     "restart-deployment": Case(
         "RestartDeployment", {"deployment": "web"}, lambda d: any("restart" in k for k in d["spec"]["template"]["metadata"]["annotations"])
     ),
-    "rollback-deployment": Case(
-        "rollback_deployment", {"deployment": "web"}, lambda d: container(d)["image"] == "registry.example/web:1"
-    ),
+    "rollback-deployment": Case("rollback_deployment", {"deployment": "web"}, lambda d: container(d)["image"] == "registry.example/web:1"),
     "update-image": Case(
         "update-image",
         {"deployment": "web", "container": "app", "newImage": "registry.example/web:3"},
@@ -79,7 +77,13 @@ CASES = {
     ),
     "a JSON patch": Case(
         "patch-resource",
-        patch_web(patchType="json", patch=[{"op": "add", "path": "/spec/minReadySeconds", "value": 0}, {"op": "replace", "path": "/metadata/labels/app", "value": "web-2"}]),
+        patch_web(
+            patchType="json",
+            patch=[
+                {"op": "add", "path": "/spec/minReadySeconds", "value": 0},
+                {"op": "replace", "path": "/metadata/labels/app", "value": "web-2"},
+            ],
+        ),
         lambda d: d["metadata"]["labels"]["app"] == "web-2",
     ),
     "update-configmap": Case(
@@ -99,8 +103,9 @@ async def prepare(world: World, case: Case) -> None:
     await world.roll_out(deployment())
     if case.action == "rollback_deployment":
         second = [{"name": "app", "image": "registry.example/web:2"}]
-        await world.patch(DEPLOYMENT, "web", {"metadata": {}})
-        await world.cluster.patch(DEPLOYMENT, world.namespace, "web", {"spec": {"template": {"spec": {"containers": second}}}}, patch_type="strategic")
+        await world.cluster.patch(
+            DEPLOYMENT, world.namespace, "web", {"spec": {"template": {"spec": {"containers": second}}}}, patch_type="strategic"
+        )
         await world.until(DEPLOYMENT, "web", lambda d: container(d)["image"].endswith(":2") and has_rolled_out(d))
 
 
@@ -131,7 +136,6 @@ async def test_an_action_is_taken_back_when_a_later_step_fails(world: World, nam
     found = await world.run(workflow("w", *chain(step(1, case.action, case.parameters), doomed(2))))
     assert (phase(found), states(found)) == ("rolled_back", ["rolled_back", "failed"]), told(found)
     assert await world.snapshot(target) == before
-    assert case.done(await world.read(*target)) is not True
     assert (found["status"]["failedStep"], found["status"]["failureReason"]) == (2, "postcondition_failed")
     (undo,) = await world.attempts("w", rollback=True)
     assert undo["spec"]["undoOf"] == "w-step-1"
@@ -164,8 +168,7 @@ async def test_an_irreversible_step_counts_as_undone_beside_one_that_is_taken_ba
     assert phase(found) == "rolled_back", told(found)
     assert await world.snapshot(CONFIG) == before
     assert found["status"]["stepStatuses"][0]["status"] == "rolled_back"
-    assert "2" in found["status"]["message"]
-    assert "cannot be taken back" in found["status"]["message"]
+    assert "step 2 cannot be taken back and counts as undone" in found["status"]["message"]
 
 
 async def test_a_rollback_spec_beats_the_recorded_undo(world: World) -> None:
@@ -178,8 +181,7 @@ async def test_a_rollback_spec_beats_the_recorded_undo(world: World) -> None:
 
 
 async def test_a_workflow_of_the_system_namespace_cordons_a_node_and_another_uncordons_it(world: World) -> None:
-    system, node = world.within(SYSTEM), "node-0"
-    page = await world.cluster.list(NODE)
+    system, page = world.within(SYSTEM), await world.cluster.list(NODE)
     node = page.items[0]["metadata"]["name"]
     names = [f"cordon-{world.namespace}", f"undone-{world.namespace}", f"uncordon-{world.namespace}"]
     try:
@@ -203,7 +205,11 @@ async def test_verify_health_wait_for_condition_and_notify_only_change_nothing(w
     before = (await world.read(*WEB))["metadata"]["resourceVersion"]
     steps = [
         step(1, "verify-health", {"kind": "Deployment", "name": "web", "healthCheckEndpoint": "/health"}),
-        step(2, "wait-for-condition", {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "condition": "Available", "timeout": "5s"}),
+        step(
+            2,
+            "wait-for-condition",
+            {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "condition": "Available", "timeout": "5s"},
+        ),
         tell(3),
     ]
     found = await world.run(workflow("w", *steps))

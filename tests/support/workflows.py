@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -258,10 +259,19 @@ class World:
         found = [a for a in page.items if (a["metadata"]["labels"].get("kubernaut.ai/rollback") == "true") is rollback]
         return sorted(found, key=lambda a: str(a["metadata"]["name"]))
 
-    async def events(self, name: str) -> list[tuple[str, str]]:
-        """(reason, message) of the Events of one workflow."""
-        page = await self.cluster.list(EVENT, self.namespace, field_selector=f"involvedObject.name={name}")
-        return [(e["reason"], e["message"]) for e in page.items]
+    async def told(self, name: str, reason: str, *, seconds: float = PATIENCE) -> str:
+        """The message of a workflow's Event with this reason, as soon as there is one."""
+        selector = f"involvedObject.name={name},reason={reason}"
+        async with asyncio.timeout(seconds):
+            page = await self.cluster.list(EVENT, self.namespace, field_selector=selector)
+            if page.items:
+                return str(page.items[0]["message"])
+            watch = self.cluster.watch(EVENT, self.namespace, page.resource_version, seconds, field_selector=selector)
+            async with aclosing(watch) as events:
+                async for event in events:
+                    if event is not None and event["type"] == "ADDED":
+                        return str(event["object"]["message"])
+        raise TimeoutError(f"no Event {reason} of {name}")
 
     async def pods(self, app: str) -> list[Document]:
         """The pods of a Deployment that are not on their way out."""
@@ -322,8 +332,7 @@ async def delete(world: World, kind: Kind, name: str) -> None:
 
 def never_falls(values: Iterable[int]) -> bool:
     """Tell whether a sequence only rises or stays."""
-    seen = list(values)
-    return all(a <= b for a, b in zip(seen, seen[1:], strict=False))
+    return all(a <= b for a, b in pairwise(values))
 
 
 CONFIG = (CONFIG_MAP, "settings")
