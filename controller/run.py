@@ -50,6 +50,8 @@ _WORKERS = 32
 _GATE_DEADLINE = timedelta(seconds=2)
 _FACTS_DEADLINE_SECONDS = 5.0
 _GRACE_SECONDS = 10.0
+_EVENTS_QPS = 20
+_EVENTS_BURST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,18 @@ async def run(options: Options) -> int:
         loop.add_signal_handler(name, stop.set)
     metrics = Metrics()
     cluster = await connect(options.kubeconfig, observer=metrics.observe_request)
-    async with cluster, GateClient(options.opa, token=options.opa_token, deadline=_GATE_DEADLINE, observe=metrics.observe_gate) as gates:
-        controller = _Controller(options, cluster, gates, metrics)
+    # Events have a limit of their own, as in client-go: telling must never slow down doing.
+    told = await connect(options.kubeconfig, observer=metrics.observe_request, qps=_EVENTS_QPS, burst=_EVENTS_BURST)
+    opa = GateClient(options.opa, token=options.opa_token, deadline=_GATE_DEADLINE, observe=metrics.observe_gate)
+    async with cluster, told, opa as gates:
+        controller = _Controller(options, cluster, EventRecorder(told, "phasegate"), gates, metrics)
         return await controller.serve_until(stop)
 
 
 class _Controller:
     """The parts and how they are tied together."""
 
-    def __init__(self, options: Options, cluster: Cluster, gates: GateClient, metrics: Metrics) -> None:
+    def __init__(self, options: Options, cluster: Cluster, recorder: EventRecorder, gates: GateClient, metrics: Metrics) -> None:
         self._options = options
         self._cluster = cluster
         self._metrics = metrics
@@ -101,7 +106,7 @@ class _Controller:
         )
         self._approvals = Informer(cluster, kinds.APPROVAL, namespaces, indexers={BY_WORKFLOW: _approved_workflow}, observer=seen)
         self._config_maps = Informer(cluster, kinds.CONFIG_MAP, [SYSTEM_NAMESPACE], observer=seen)
-        self._recorder = EventRecorder(cluster, "phasegate")
+        self._recorder = recorder
         self._bundles = BundleServer()
         self._loader = PolicyLoader(
             read_shipped(options.policies),

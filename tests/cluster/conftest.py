@@ -16,10 +16,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from controller.cluster.client import Cluster, connect
+from controller.local.identity import new_signing_key
 
 BINARIES = Path(os.environ.get("PHASEGATE_CACHE", Path.home() / ".cache" / "phasegate")) / "bin"
 
@@ -27,12 +26,6 @@ BINARIES = Path(os.environ.get("PHASEGATE_CACHE", Path.home() / ".cache" / "phas
 def binary(name: str) -> Path:
     """The cached program of that name, whatever its version."""
     return max(BINARIES.glob(f"{name}-v*"))
-
-
-def service_account_key() -> bytes:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    )
 
 
 def free_port() -> int:
@@ -63,7 +56,7 @@ class ControlPlane:
             *("--initial-cluster", f"default={peer_url}"),
         )
         key = self.folder / "sa.key"
-        key.write_bytes(service_account_key())
+        key.write_text(new_signing_key())
         (self.folder / "tokens.csv").write_text('admin-token,admin,admin,"system:masters"\nnobody-token,nobody,nobody\n')
         self.start_api()
 

@@ -37,7 +37,7 @@ async def status_of(cluster: Cluster, state: str) -> dict[str, Any]:
             await asyncio.sleep(0.02)
 
 
-async def test_a_policy_is_annotated_active_then_rejected_with_the_place_and_told_by_events_once(cluster: Cluster, opa: Path) -> None:
+async def test_a_policy_is_annotated_accepted_then_active_then_rejected_with_the_place_and_told_by_events_once(cluster: Cluster, opa: Path) -> None:
     await cluster.create(KINDS["v1", "Namespace"], None, {"metadata": {"name": SYSTEM}})
     informer = Informer(cluster, CONFIG_MAP, [SYSTEM])
     recorder = EventRecorder(cluster, "workflow-controller")
@@ -47,6 +47,10 @@ async def test_a_policy_is_annotated_active_then_rejected_with_the_place_and_tol
     tasks = [asyncio.create_task(work) for work in (informer.run(), recorder.run(), loader.run())]
 
     await cluster.create(CONFIG_MAP, SYSTEM, config_map(GOOD))
+    # Nobody is told "active" before OPA has said that it decides by it.
+    await status_of(cluster, "accepted")
+    assert server.observer is not None
+    server.observer(loader.revision or "", [])
     active = await status_of(cluster, "active")
     assert active["revision"] == loader.revision
     assert active["errors"] == []
