@@ -89,7 +89,7 @@ class Verdict(_Answer):
     reasons: list[Reason]
     warnings: list[Reason]
     facts: list[FactRequest]
-    failure_reason: str | None = None
+    failure_reason: Code | None = None
     next_check_seconds: float | int | None = None
 
 
