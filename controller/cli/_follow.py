@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.cluster.client import Cluster
+from controller.cluster.errors import Attempted, NotFoundError
 from controller.cluster.kinds import WORKFLOW
 from controller.core.phases import TERMINAL
 
 Document = dict[str, Any]
+
+# One watch request; a connection that died unnoticed is given up after that long.
+_LONGEST_WATCH = 300.0
 
 _MARKS = {
     "pending": "·",
@@ -75,7 +79,7 @@ async def statuses(cluster: Cluster, namespace: str, name: str, *, seconds: floa
 
     Raises:
         TimeoutError: it has not ended within ``seconds``.
-        NotFoundError: there is no such workflow.
+        NotFoundError: there is no such workflow, or no longer.
     """
     deadline = time.monotonic() + seconds
     seen = await cluster.get(WORKFLOW, namespace, name)
@@ -87,7 +91,7 @@ async def statuses(cluster: Cluster, namespace: str, name: str, *, seconds: floa
                 f"workflow {namespace}/{name} has not ended within {seconds:g} s; it is {(seen.get('status') or {}).get('phase')}"
             )
         version = seen["metadata"]["resourceVersion"]
-        async for event in _events(cluster, namespace, name, version, left):
+        async for event in _events(cluster, namespace, name, version, min(left, _LONGEST_WATCH)):
             seen = event
             yield seen
             if (seen.get("status") or {}).get("phase") in TERMINAL:
@@ -101,6 +105,9 @@ async def _events(cluster: Cluster, namespace: str, name: str, version: str, sec
             async for event in watch:
                 if event is not None and event["type"] in {"ADDED", "MODIFIED"}:
                     yield event["object"]
+                elif event is not None and event["type"] == "DELETED":
+                    attempted = Attempted("watch", WORKFLOW.kind, namespace, name)
+                    raise NotFoundError(attempted, status=404, reason="NotFound", message="it was deleted")
     except TimeoutError:
         return
     finally:

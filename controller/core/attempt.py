@@ -72,6 +72,15 @@ class AttemptDraft:
             gates[gate] = summary
             self.status["gates"] = gates
 
+    def validated(self, summary: Mapping[str, Any]) -> None:
+        """Record what `action` said; whether the dry-run passes is seen after it. The same verdict again keeps its time."""
+        policy = {"decision": summary["decision"], "reasons": summary["reasons"]}
+        before = self.status.get("validationResults") or {}
+        same = before.get("policy") == policy
+        self.status["validationResults"] = (
+            dict(before) if same else {"policy": policy, "dryRunPassed": False, "validationTime": summary["time"]}
+        )
+
     def conditions(self, field: str, results: Sequence[ConditionResult]) -> None:
         """Record how conditions were judged, and since when each unmet one has been unmet.
 
@@ -103,6 +112,13 @@ class AttemptDraft:
             self.status["conditionSince"] = since
         else:
             self.status.pop("conditionSince", None)
+
+    def unmet_since(self, condition: str) -> datetime:
+        """When something was first seen missing: now, unless that is on record."""
+        since = dict(self.status.get("conditionSince") or {})
+        first = since.setdefault(condition, stamp(self.now))
+        self.status["conditionSince"] = since
+        return instant(first)
 
     def hold(self, phase: str, message: str) -> None:
         """Wait in a phase, saying for what."""

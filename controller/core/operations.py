@@ -123,14 +123,24 @@ def _look_json_patched(patch: Sequence[Json], live: Json) -> Sight:
     uid_tests = [entry for entry in patch if entry["op"] == "test" and entry["path"] == "/metadata/uid"]
     if any(_at(live, entry["path"]) != entry["value"] for entry in uid_tests):
         return Sight.CHANGED
-    if all(_done(entry, live) for entry in patch if entry["op"] != "test"):
+    untouched = all(_at(live, entry["path"]) == entry["value"] for entry in patch if entry["op"] == "test")
+    wanted = [entry for entry in patch if entry["op"] != "test"]
+    # A last item that is equal to an appended one may have been there before; then nothing else has moved on either.
+    there_before = untouched and any(entry["path"].endswith("/-") for entry in wanted)
+    if not there_before and all(_done(entry, live) for entry in wanted):
         return Sight.APPLIED
-    tests = (entry for entry in patch if entry["op"] == "test")
-    return Sight.NOT_APPLIED if all(_at(live, entry["path"]) == entry["value"] for entry in tests) else Sight.CHANGED
+    return Sight.NOT_APPLIED if untouched else Sight.CHANGED
 
 
 def _done(entry: Json, live: Json) -> bool:
-    found = _at(live, entry["path"])
+    path = str(entry["path"])
+    if entry["op"] not in {"add", "replace", "remove"}:
+        # Of a value that was moved or copied nobody can tell whether it was there before.
+        return False
+    if path.endswith("/-"):
+        values = _at(live, path.removesuffix("/-"))
+        return isinstance(values, list) and bool(values) and _contains(values[-1], entry["value"])
+    found = _at(live, path)
     if entry["op"] == "remove":
         return found is _ABSENT
     return found is not _ABSENT and _contains(found, entry["value"])

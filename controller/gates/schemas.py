@@ -59,6 +59,9 @@ def closed_schema(shape: type[Any]) -> Schema:
 def _write_out(node: Mapping[str, Any], defs: Mapping[str, Any], place: str) -> Schema:
     node = _one_branch(node, defs, place)
     schema: Schema = {key: node[key] for key in _KEPT if key in node}
+    if "enum" in schema:
+        # typing takes two Literals of the same words for one, so their order would depend on which module is imported first.
+        schema["enum"] = sorted(schema["enum"])
     if "const" in node:
         schema["enum"] = [node["const"]]
     if "items" in node:

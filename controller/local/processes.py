@@ -20,6 +20,7 @@ _STATE = "PHASEGATE_LOCAL_STATE"
 _NAME = "PHASEGATE_LOCAL_NAME"
 _PROC = Path("/proc")
 _LOOK_EVERY = 0.02
+_LONGEST_BIRTH = 1.0
 _NOT_RUNNING = frozenset("ZXx")
 
 
@@ -57,7 +58,7 @@ def start(state: Path, name: str, command: list[str], log: Path, environment: Ma
     own = {**os.environ, **(environment or {}), _STATE: str(state), _NAME: name}
     write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     # posix_spawn, because the child shall outlive this Python and its bookkeeping of children.
-    os.posix_spawn(
+    pid = os.posix_spawn(
         command[0],
         command,
         own,
@@ -68,6 +69,10 @@ def start(state: Path, name: str, command: list[str], log: Path, environment: Ma
         ],
         setsid=True,
     )
+    # The kernel lets the parent go on a moment before the new environment can be read, by which everybody finds the child.
+    deadline = time.monotonic() + _LONGEST_BIRTH
+    while _process_of(pid, f"{_STATE}={state}".encode()) is None and _running_since(pid) is not None and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def end(processes: Iterable[Process], *, grace: float) -> None:

@@ -12,16 +12,18 @@ from controller.core.durations import format_duration
 from controller.core.names import APPROVED_BY_ANNOTATION
 from controller.core.operations import Sight, forbidden
 from controller.core.plan import GraphError, Plan, build_plan, plan_hash
-from controller.core.status import Fault, Notice
+from controller.core.status import MAX_MESSAGE, Fault, Notice
 from controller.core.times import instant, stamp
 from controller.core.verdict import ActionVerdict, ApprovalVerdict, Decision, PlanningVerdict, SafetyVerdict
 from controller.execute.operations import ForbiddenOperationError, Operator
 from controller.gates.client import Answer, reason_document
+from controller.reconcilers.refusals import RIGHTS_PATIENCE
 from controller.reconcilers.scope import BY_WORKFLOW, Document, Scope, fault_of, lines
 
 _DRY_RUNS_AT_ONCE = 8
 # A target that others write to may move on between the read and the dry-run.
 _REHEARSALS = 3
+_MISSING_RIGHT = "right"
 
 
 async def plan_workflow(scope: Scope) -> None:
@@ -81,9 +83,13 @@ async def _is_safe(scope: Scope) -> bool:
     if verdict.decision is Decision.WAIT:
         _wait(scope, answer, "validation")
         return False
+    if _may_be_given(scope, verdict):
+        draft.wait(lines(answer), next((r.remedy for r in verdict.reasons if r.remedy), "") or "")
+        scope.look_again(RIGHTS_PATIENCE / 6)
+        return False
     results: Document = {
         "safetyChecksPassed": verdict.decision is Decision.ALLOW,
-        "checks": [check.model_dump() for check in verdict.checks],
+        "checks": [{**check.model_dump(), "message": check.message[:MAX_MESSAGE]} for check in verdict.checks],
         "dryRunPerformed": wanted,
         "approvalReceived": False,
     }
@@ -91,11 +97,21 @@ async def _is_safe(scope: Scope) -> bool:
         results["dryRunResults"] = _dry_run_results(rehearsed)
     draft.status["validationResults"] = results
     if verdict.decision is Decision.DENY:
-        results["validationErrors"] = [r.line()[:1024] for r in verdict.reasons[:50]]
+        results["validationErrors"] = [r.line()[:MAX_MESSAGE] for r in verdict.reasons[:50]]
         draft.notices.append(Notice("WorkflowValidationFailed", lines(answer), warning=True))
         draft.fail(fault_of(answer, "safety_validation_failed", error_type="validation_error"))
         return False
     return True
+
+
+def _may_be_given(scope: Scope, verdict: SafetyVerdict) -> bool:
+    """Tell whether a right is missing that was not seen missing for long."""
+    missing = verdict.decision is Decision.DENY and verdict.failure_reason == "rbac_validation_failed"
+    since = scope.draft.since(_MISSING_RIGHT, unmet=missing)
+    if missing and scope.draft.now - instant(since) < RIGHTS_PATIENCE:
+        return True
+    scope.draft.since(_MISSING_RIGHT, unmet=False)
+    return False
 
 
 async def _rehearse(scope: Scope, plan: Plan) -> list[Document]:
@@ -155,7 +171,7 @@ def _dry_run_results(rehearsed: list[Document]) -> Document:
     changes: list[Document] = []
     for entry in rehearsed:
         good = entry["decision"] == "allow" and not entry["errors"]
-        said = [f"{r['code']}: {r['message']}" for r in entry["reasons"]] + [e["message"] for e in entry["errors"]]
+        said = [f"{r['code']}: {r['message']}"[:MAX_MESSAGE] for r in entry["reasons"]] + [e["message"] for e in entry["errors"]]
         steps.append({"stepNumber": entry["step"], "action": entry["action"], "wouldSucceed": good, "validationErrors": said[:5]})
         changes.extend(
             {

@@ -33,13 +33,14 @@ from controller.execute.operations import ForbiddenOperationError, Operator
 from controller.gates.client import Answer, FactSource, GateClient
 from controller.gates.questions import attempt_document, workflow_document
 from controller.reconcilers.objects import BY_OWNER, Objects
+from controller.reconcilers.refusals import RIGHTS_PATIENCE, ChangedError, RefusedError, denied, forbidden_read, lines, warnings
 from controller.settings import Settings
 
 Document = dict[str, Any]
 
 MAX_REFUSALS = 3
 _FIRST_LOOK = timedelta(milliseconds=200)
-_PERMANENT = {"policy_denied", "validation_error"}
+_MISSING_RIGHT = "right"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +117,16 @@ class _Run:
             verdict = answer.verdict
             self._draft.judged("action", answer.summary(self._draft.now))
             self._draft.conditions("preConditionResults", verdict.conditions)
-            self._draft.status["validationResults"] = self._validation(answer)
+            self._draft.validated(answer.summary(self._draft.now))
             if verdict.decision is Decision.DENY:
-                return await self._fail(_denied(answer, "policy_denied"))
+                return await self._fail(denied(answer, "policy_denied"))
             if verdict.decision is Decision.WAIT:
-                self._draft.hold(attempts.VALIDATING, _lines(answer))
-                return await self._wait(verdict.next_check_seconds)
-            if fault := await self._rehearse(verdict):
+                return await self._stand_by(answer)
+            try:
+                fault = await self._rehearse(verdict)
+            except ForbiddenError as exc:
+                return await self._forbidden(exc.message)
+            if fault:
                 return await self._fail(fault)
             if self._spec.get("simulate"):
                 return await self._complete("simulated: nothing was sent", {})
@@ -142,11 +146,18 @@ class _Run:
             Fault("step_execution_failed", f"the target changed under each of {MAX_REFUSALS} tries", "resource_conflict")
         )
 
+    async def _stand_by(self, answer: Answer[ActionVerdict]) -> timedelta | None:
+        """Wait for what `action` waits for; a read that was refused is a right that is missing."""
+        if refusal := forbidden_read(answer):
+            return await self._forbidden(refusal)
+        self._draft.hold(attempts.VALIDATING, lines(answer))
+        return await self._wait(answer.verdict.next_check_seconds)
+
     async def _carry_out_prepared(self) -> _Outcome:
         """Send the first operation right after K1: nobody can have sent it before."""
         try:
             return _Outcome(await self._carry_out(sure=True))
-        except _RefusedError:
+        except RefusedError:
             self._draft = AttemptDraft(self._execution, self._parts.clock())
             return _Outcome(None, again=True)
 
@@ -157,7 +168,7 @@ class _Run:
             sure: the first operation without an answer cannot have been sent yet. Otherwise somebody has to look first.
 
         Raises:
-            _RefusedError: the very first operation was refused on its only try, so nothing of this attempt was done.
+            RefusedError: the very first operation was refused on its only try, so nothing of this attempt was done.
         """
         operator = Operator(self._parts.executions.cluster, self._draft.status["serviceAccount"], self._execution["metadata"]["uid"])
         while (following := self._draft.next_operation()) is not None:
@@ -167,14 +178,14 @@ class _Run:
             try:
                 resulting = await self._send(operator, request, sure=sure, alone=index == 0)
             except ForbiddenError as exc:
-                return await self._fail(Fault("step_execution_failed", exc.message, "insufficient_permissions"))
+                return await self._forbidden(exc.message)
             except ForbiddenOperationError as exc:
                 return await self._fail(Fault("policy_denied", str(exc), "policy_denied"))
             except ThrottledError as exc:
                 if fault := self._overdue() or self._cancelled():
                     return await self._fail(fault)
                 return exc.delay or timedelta(seconds=1)
-            except _ChangedError as exc:
+            except ChangedError as exc:
                 reason = "rollback_failed" if self._spec.get("undoOf") else "step_execution_failed"
                 return await self._fail(Fault(reason, str(exc), "resource_conflict"))
             metadata = resulting.get("metadata") or {}
@@ -195,7 +206,7 @@ class _Run:
             if sight is Sight.APPLIED:
                 return {}
             if sight is Sight.CHANGED:
-                raise _ChangedError(request, undoing=self._undoing)
+                raise ChangedError(request, undoing=self._undoing)
         try:
             return await operator.send(request)
         except (ConflictError, InvalidError, NotFoundError) as exc:
@@ -203,8 +214,8 @@ class _Run:
             if sight is Sight.APPLIED:
                 return {}
             if sure and alone and not self._undoing:
-                raise _RefusedError(str(exc)) from exc
-            raise _ChangedError(request, undoing=self._undoing, cause=exc) from exc
+                raise RefusedError(str(exc)) from exc
+            raise ChangedError(request, undoing=self._undoing, cause=exc) from exc
         except UnreachableError:
             raise
         except AmbiguousError as exc:
@@ -217,18 +228,24 @@ class _Run:
             return await self._fail(fault)
         session = self._parts.gates.session(self._parts.facts, self._parts.clock())
         question = self._question()
-        answer = await session.ask("verify", VerifyVerdict, question, fresh=True)
+        try:
+            answer = await session.ask("verify", VerifyVerdict, question, fresh=True)
+        except RetryableError as exc:
+            # Without a verdict there is no end; but what was answered is known now, and has to be on record.
+            self._draft.hold(attempts.VERIFYING, f"a policy decision: {exc}")
+            await self._write()
+            raise
         verdict = answer.verdict
         self._draft.now = session.now
         self._draft.judged("verify", answer.summary(session.now))
         self._draft.conditions("postConditionResults", verdict.conditions)
         match verdict.decision:
             case Decision.ALLOW:
-                return await self._complete(_warnings(answer) or "done", verdict.result)
+                return await self._complete(warnings(answer) or "done", verdict.result)
             case Decision.DENY:
-                return await self._fail(_denied(answer, "postcondition_failed"))
+                return await self._fail(denied(answer, "postcondition_failed"))
             case Decision.WAIT:
-                self._draft.hold(attempts.VERIFYING, _lines(answer))
+                self._draft.hold(attempts.VERIFYING, lines(answer))
                 return await self._wait(verdict.next_check_seconds)
 
     # asking and rehearsing
@@ -255,8 +272,6 @@ class _Run:
             request = without_value_tests(operation.do) if self._spec.get("overwrite") else operation.do
             try:
                 await operator.rehearse(request)
-            except ForbiddenError as exc:
-                return Fault("step_execution_failed", exc.message, "insufficient_permissions", "give the action's ServiceAccount the right")
             except ForbiddenOperationError as exc:
                 return Fault("policy_denied", str(exc), "policy_denied")
             except (ConflictError, InvalidError, NotFoundError) as exc:
@@ -321,14 +336,6 @@ class _Run:
     def _attempt(self) -> Document:
         return dict(attempt_document({**self._execution, "status": self._draft.status}, owned=self._owned))
 
-    def _validation(self, answer: Answer[ActionVerdict]) -> Document:
-        summary = answer.summary(self._draft.now)
-        before: Document = self._draft.status.get("validationResults") or {}
-        policy = {"decision": summary["decision"], "reasons": summary["reasons"]}
-        if before.get("policy") == policy:
-            return dict(before)
-        return {"policy": policy, "dryRunPassed": False, "validationTime": summary["time"]}
-
     # time
 
     def _overdue(self) -> Fault | None:
@@ -369,6 +376,14 @@ class _Run:
             await self._write()
         return None
 
+    async def _forbidden(self, message: str) -> timedelta | None:
+        """Wait for a right that is missing, but not for long: nothing tells when it is given."""
+        if self._parts.clock() - self._draft.unmet_since(_MISSING_RIGHT) > RIGHTS_PATIENCE:
+            remedy = "give the action's ServiceAccount the right in the target's namespace; deploy/ has a ClusterRole for each action"
+            return await self._fail(Fault("step_execution_failed", message, "insufficient_permissions", remedy))
+        self._draft.hold(self._draft.phase or attempts.VALIDATING, message)
+        return await self._wait(None)
+
     async def _fail(self, fault: Fault) -> timedelta | None:
         self._draft.fail(fault, self._parts.clock())
         await self._write()
@@ -379,31 +394,3 @@ class _Run:
 class _Outcome:
     requeue: timedelta | None
     again: bool = False
-
-
-class _RefusedError(Exception):
-    """The only try of the first operation was refused: nothing was done, the facts may be read again."""
-
-
-class _ChangedError(Exception):
-    """Neither the old nor the new state is there: somebody else changed the target."""
-
-    def __init__(self, request: OperationRequest, *, undoing: bool, cause: ApiError | None = None) -> None:
-        place = f"{request.kind} {request.namespace + '/' if request.namespace else ''}{request.name}"
-        word = "changed_since" if undoing else "resource_conflict"
-        super().__init__(f"{word}: {place} is neither as it was nor as it should become" + (f" ({cause.message})" if cause else ""))
-
-
-def _denied(answer: Answer[Any], reason: str) -> Fault:
-    first = answer.verdict.reasons[0] if answer.verdict.reasons else None
-    why = answer.verdict.failure_reason or reason
-    error_type = why if why in _PERMANENT else {"postcondition_failed": "execution_error"}.get(why, "policy_denied")
-    return Fault(why, _lines(answer), error_type, (first.remedy or "") if first else "")
-
-
-def _lines(answer: Answer[Any]) -> str:
-    return "; ".join(f"{r.code}: {r.message}" for r in answer.verdict.reasons)
-
-
-def _warnings(answer: Answer[Any]) -> str:
-    return "; ".join(f"{w.code}: {w.message}" for w in answer.verdict.warnings)

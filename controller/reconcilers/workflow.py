@@ -146,11 +146,14 @@ class WorkflowReconciler:
             except AlreadyExistsError:
                 await self._adopt_attempt(scope, start, body)
                 return
-            except (InvalidError, ForbiddenError, NotFoundError) as exc:
+            except (InvalidError, NotFoundError) as exc:
                 await self._creation_failed(scope, start, exc)
                 return
             except ApiError as exc:
                 if turn == tries - 1:
+                    if isinstance(exc, ForbiddenError):
+                        # Not before: an API server that has just started refuses everything.
+                        await self._creation_failed(scope, start, exc)
                     raise RetryableError(str(exc)) from exc
                 await asyncio.sleep(_FIRST_DELAY * 2**turn)
             else:

@@ -161,20 +161,25 @@ _deny contains {
 	not _parameters_valid
 }
 
-# What has to be known. The facts of an undo are on record.
+# What has to be known. The facts of an undo are on record, and of what is out of reach nothing is read.
 
 _facts contains request if {
-	not _undoing
+	_within_reach
 	some request in data.kubernaut.actions[input.step.action].facts
 }
 
 _settled if v.settled("action", _facts)
 
+_within_reach if {
+	not _undoing
+	count(targets.reachable_of(input.step)) > 0
+}
+
 # Conditions of the catalogue. They are not judged for an undo.
 
 default _judged := {}
 
-_judged := conditions.terms(data.kubernaut.actions[input.step.action].preconditions, "preconditions") if not _undoing
+_judged := conditions.terms(data.kubernaut.actions[input.step.action].preconditions, "preconditions") if _within_reach
 
 _declared if is_object(data.kubernaut.actions[input.step.action].preconditions)
 
@@ -222,7 +227,7 @@ _answerable if _undoing
 
 _answerable if {
 	_parameters_valid
-	count(_target) > 0
+	_within_reach
 }
 
 default _operations := []
@@ -233,7 +238,7 @@ _operations := input.undo if {
 }
 
 _operations := operations if {
-	not _undoing
+	_within_reach
 	_settled
 	count(_unmet) == 0
 	operations := data.kubernaut.actions[input.step.action].operations

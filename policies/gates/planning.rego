@@ -9,6 +9,7 @@ package kubernaut.gates.planning
 import data.kubernaut.lib.clock
 import data.kubernaut.lib.references
 import data.kubernaut.lib.rules
+import data.kubernaut.lib.targets
 import data.kubernaut.lib.verdict as v
 
 # METADATA
@@ -260,13 +261,13 @@ _deny contains {
 }
 
 # How long: the longest way through the dependencies. Rego has no recursion, so the ends are pushed back along the dependencies round by
-# round, which is exact for graphs of up to 32 levels. Deeper ones are mostly chains: there the sum of all steps is the bound.
+# round: exact for graphs of up to 16 levels. Deeper ones are mostly chains, which take the sum of their steps; nothing takes more.
 
 _estimates[step.stepNumber] := _estimate(step) if some step in _steps
 
 _estimate(step) := seconds if {
 	# regal ignore:with-outside-test-context
-	seconds := data.kubernaut.actions[step.action].estimated_seconds with input.step as step
+	seconds := data.kubernaut.actions[step.action].estimated_seconds with input as targets.question(step)
 	is_number(seconds)
 } else := 0
 
@@ -278,13 +279,9 @@ _pushed(ends) := {step.stepNumber: end |
 
 _pushed_four_times(ends) := _pushed(_pushed(_pushed(_pushed(ends))))
 
-_after_16_levels := _pushed_four_times(_pushed_four_times(_pushed_four_times(_pushed_four_times(_estimates))))
-
-_ends := _after_16_levels if {
-	_after_16_levels == _pushed(_after_16_levels)
-} else := _pushed_four_times(_pushed_four_times(_pushed_four_times(_pushed_four_times(_after_16_levels))))
+_ends := _pushed_four_times(_pushed_four_times(_pushed_four_times(_pushed_four_times(_estimates))))
 
 _duration := max([end | some end in _ends]) if {
-	_ends == _pushed(_ends)
 	count(_ends) > 0
+	_ends == _pushed(_ends)
 } else := sum([seconds | some seconds in _estimates])

@@ -76,14 +76,25 @@ _settled if v.settled("safety", _facts)
 
 # What the steps touch.
 
+_targets contains target if {
+	some step in input.steps
+	target := targets.reachable_of(step)
+}
+
 # By label. A step that depends on another may find what that one makes.
 _touched[targets.label(target)] contains target if {
 	some step in input.steps
 	count(object.get(step, "dependsOn", [])) == 0
-	some type, _ in data.kubernaut.actions[step.action].preconditions
-	endswith(type, "_exists")
-	target := targets.of(step)
+	step.action in _expecting
+	target := targets.reachable_of(step)
 	count(target.name) > 0
+}
+
+# The actions that need their target to be there.
+_expecting contains action if {
+	some action in {step.action | some step in input.steps}
+	some type, _ in data.kubernaut.actions[action].preconditions
+	endswith(type, "_exists")
 }
 
 # Optional: not every kind is the controller's to read. The dry-run, as the action's account, is then the one that knows.
@@ -92,10 +103,7 @@ _facts contains object.union(target, {"id": sprintf("target/%s", [label]), "verb
 	some target in found
 }
 
-_namespaces contains namespace if {
-	some step in input.steps
-	namespace := targets.of(step).namespace
-}
+_namespaces contains target.namespace if some target in _targets
 
 _facts contains {
 	"id": _namespace_id(namespace),

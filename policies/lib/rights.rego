@@ -28,6 +28,7 @@ words(request) := sprintf("%s may not %s %s%s", [
 
 _rights(steps) := {right |
 	some step in steps
+	target := targets.reachable_of(step)
 	some rule in data.kubernaut.actions[step.action].permissions
 	some group in rule.apiGroups
 	some resource in rule.resources
@@ -41,13 +42,13 @@ _rights(steps) := {right |
 			"resource": parts[0],
 		},
 		{"subresource": subresource | subresource := parts[1]},
-		{"namespace": namespace | namespace := _namespace(step, parts[0])},
+		{"namespace": namespace | namespace := _namespace(target, parts[0])},
 	])
 }
 
-_namespace(step, resource) := namespace if {
+_namespace(target, resource) := namespace if {
 	count({resource} & targets.cluster_scoped) == 0
-	namespace := targets.of(step).namespace
+	namespace := target.namespace
 }
 
 _id(right) := sprintf("access/%s/%s/%s.%s/%s", [

@@ -4,15 +4,27 @@
 package kubernaut.lib.targets
 
 # METADATA
+# description: |
+#   What an action sees of one step, where a gate looks at many. A small question of its own, because replacing a part of a large input
+#   copies all of it, once for each step.
+question(step) := object.union(object.filter(input, ["contract", "gate", "now", "workflow"]), {"step": step})
+
+# METADATA
 # description: The target of a step; undefined where its action cannot tell. Its `name` is missing where a selector stands for it.
 of(step) := target if {
-	# The gates of a whole workflow look at one step after another.
 	# regal ignore:with-outside-test-context
-	target := data.kubernaut.actions[step.action].target with input.step as step
+	target := data.kubernaut.actions[step.action].target with input as question(step)
 	is_string(target.apiVersion)
 	is_string(target.kind)
 	is_string(object.get(target, "namespace", ""))
 	is_string(object.get(target, "name", ""))
+}
+
+# METADATA
+# description: The same where the workflow may act there. Of other objects nothing is read, not even whether they exist.
+reachable_of(step) := target if {
+	target := of(step)
+	reachable(object.get(target, "namespace", ""))
 }
 
 # METADATA

@@ -37,7 +37,7 @@ async def status_of(cluster: Cluster, state: str) -> dict[str, Any]:
             await asyncio.sleep(0.02)
 
 
-async def test_a_policy_is_annotated_accepted_then_active_then_rejected_with_the_place_and_told_by_events_once(cluster: Cluster, opa: Path) -> None:
+async def test_a_policy_is_annotated_accepted_then_active_then_rejected_and_told_by_events_once(cluster: Cluster, opa: Path) -> None:
     await cluster.create(KINDS["v1", "Namespace"], None, {"metadata": {"name": SYSTEM}})
     informer = Informer(cluster, CONFIG_MAP, [SYSTEM])
     recorder = EventRecorder(cluster, "workflow-controller")

@@ -27,6 +27,17 @@ def scale(before: int, after: int, generation: int = 3) -> OperationRequest:
     )
 
 
+def append(item: str, generation: int = 3) -> OperationRequest:
+    """A patch that would be seen if it were done twice."""
+    return request(
+        body=[
+            {"op": "test", "path": "/metadata/uid", "value": "u"},
+            {"op": "test", "path": "/metadata/generation", "value": generation},
+            {"op": "add", "path": "/metadata/finalizers/-", "value": item},
+        ]
+    )
+
+
 def deployment(replicas: int, *, uid: str = "u", generation: int = 3, **metadata: Any) -> dict[str, Any]:
     return {"metadata": {"uid": uid, "generation": generation, "resourceVersion": "7", **metadata}, "spec": {"replicas": replicas}}
 
@@ -63,6 +74,15 @@ def test_a_request_out_of_bounds_is_refused_whatever_policy_said(fields: dict[st
         pytest.param(scale(3, 5), deployment(9, generation=4), Sight.CHANGED, id="a third value"),
         pytest.param(scale(3, 5), deployment(5, uid="other"), Sight.CHANGED, id="another object of the same name"),
         pytest.param(scale(3, 5), None, Sight.CHANGED, id="the object is gone"),
+        pytest.param(append("b"), deployment(1, generation=4, finalizers=["a", "b"]), Sight.APPLIED, id="the appended item is there"),
+        pytest.param(append("b"), deployment(1, finalizers=["a", "b"]), Sight.NOT_APPLIED, id="an equal item was there before"),
+        pytest.param(append("b"), deployment(1, generation=4, finalizers=["a"]), Sight.CHANGED, id="something else was changed"),
+        pytest.param(
+            request(body=[{"op": "test", "path": "/metadata/uid", "value": "v"}, {"op": "move", "from": "/spec/a", "path": "/spec/b"}]),
+            deployment(1, uid="v"),
+            Sight.NOT_APPLIED,
+            id="what is moved shows in nothing but its tests",
+        ),
         pytest.param(
             request(body=[{"op": "remove", "path": "/metadata/annotations/kubernaut.ai~1mark"}]),
             deployment(1, annotations={"other": "x"}),

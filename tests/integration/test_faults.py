@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,7 +35,7 @@ from controller.core.names import service_account_user
 from controller.local.plane import Plane
 
 Document = dict[str, Any]
-BINDING = Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", False)
+BINDING = Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False)
 ARGUMENTS = "/spec/template/spec/containers/0/args"
 
 
@@ -146,6 +146,15 @@ async def test_a_killed_api_server_is_connected_to_again_and_nothing_is_done_twi
 # Rights.
 
 
+async def becomes(question: Callable[[], Awaitable[bool]], *, wanted: bool) -> None:
+    """Ask until the answer is the wanted one; what RBAC allows cannot be watched."""
+    for _ in range(500):
+        if await question() is wanted:
+            return
+        await asyncio.sleep(0.02)
+    raise TimeoutError(f"it did not become {wanted}")
+
+
 @asynccontextmanager
 async def without_rights(world: World, action: str, verb: str, group: str, resource: str) -> AsyncIterator[None]:
     """Take the rights of an action's ServiceAccount away for a while; the API server has noticed when the body begins, and after it."""
@@ -155,18 +164,16 @@ async def without_rights(world: World, action: str, verb: str, group: str, resou
     review = {"spec": {"user": service_account_user(f"{action}-sa"), "resourceAttributes": attributes}}
     body = {"apiVersion": ACCESS_REVIEW.api_version, "kind": ACCESS_REVIEW.kind, **review}
 
-    async def until_allowed(*, allowed: bool) -> None:
-        async with asyncio.timeout(10):
-            while bool((await world.cluster.create(ACCESS_REVIEW, None, body))["status"]["allowed"]) is not allowed:
-                await asyncio.sleep(0.02)
+    async def is_allowed() -> bool:
+        return bool((await world.cluster.create(ACCESS_REVIEW, None, body))["status"]["allowed"])
 
     await world.cluster.delete(BINDING, None, action)
     try:
-        await until_allowed(allowed=False)
+        await becomes(is_allowed, wanted=False)
         yield
     finally:
         await world.cluster.create(BINDING, None, kept)
-        await until_allowed(allowed=True)
+        await becomes(is_allowed, wanted=True)
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

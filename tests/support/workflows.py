@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from controller.cluster.client import Cluster, PatchBody, connect
-from controller.cluster.errors import NotFoundError, ThrottledError
+from controller.cluster.errors import NotFoundError
 from controller.cluster.kinds import APPROVAL, CONFIG_MAP, EVENT, EXECUTION, POD, WORKFLOW, Kind, kind_of
+from controller.core.errors import RetryableError
 from controller.core.names import canonical_action
 from controller.core.phases import TERMINAL
 
@@ -310,8 +311,8 @@ class World:
         while True:
             try:
                 return await self.cluster.list(kind, self.namespace if kind.namespaced else None, field_selector=selector)
-            except ThrottledError:
-                # The API server answers so for a moment when a kind is new to it.
+            except RetryableError:
+                # A kind may be new to the API server, or the connection is one to a server that was killed.
                 await asyncio.sleep(0.1)
 
 

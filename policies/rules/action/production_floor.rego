@@ -1,6 +1,8 @@
 # METADATA
 # title: Production floor
 # description: Nobody scales a workload to zero while an alert of production is being handled.
+# schemas:
+#   - input: schema.action_input
 package kubernaut.rules.action.production_floor
 
 # METADATA

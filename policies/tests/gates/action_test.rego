@@ -238,3 +238,9 @@ test_a_rule_on_trial_is_heard if {
 	heard := action.shadow with input as q.action with data.kubernaut.shadow.action as {"a": {"deny": {"hm"}}}
 	heard == {{"code": "hm", "message": "hm", "policy": "shadow.action.a", "effect": "deny"}}
 }
+
+test_nothing_is_read_where_the_workflow_may_not_act[note] if {
+	some note, question in {"another namespace": _foreign(q.action), "the cluster": _cordon}
+	got := action.verdict with input as question with data.kubernaut.settings as q.settings
+	[got.facts, got.conditions, got.operations] == [[], [], []]
+}

@@ -227,3 +227,12 @@ test_a_rule_on_trial_is_heard if {
 	heard := safety.shadow with input as q.safety with data.kubernaut.shadow.safety as {"a": {"deny": {"hm"}}}
 	heard == {{"code": "hm", "message": "hm", "policy": "shadow.safety.a", "effect": "deny"}}
 }
+
+test_nothing_is_read_where_the_workflow_may_not_act if {
+	got := safety.verdict with input as q.put(q.safety, "/steps", [{
+		"stepNumber": 1,
+		"action": "scale_deployment",
+		"parameters": {"scaleDeployment": {"namespace": "bank", "deployment": "web", "replicas": 5}},
+	}])
+	{request.id | some request in got.facts} == {"nodes"}
+}

@@ -10,7 +10,8 @@ _step := {"stepNumber": 1, "preConditions": [
 ]}
 
 test_only_entries_with_a_type_and_a_reference_are_judged if {
-	got := references.judged(_step, "preConditions") with data.kubernaut.references as {"shop:queue.rego": "queue"}
+	got := references.judged(_step, "preConditions") with input as {}
+		with data.kubernaut.references as {"shop:queue.rego": "queue"}
 		with data.kubernaut.conditions as {"queue": {"holds": {"queue_empty"}}}
 	[[result.type, result.passed, result.required, result.message, result.seconds] | some result in got] == [
 		["queue_empty", true, true, "the queue must be empty", 5],

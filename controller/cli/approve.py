@@ -1,0 +1,12 @@
+"""`phasegate approve`: say yes, in your own name, to the plan of a workflow that waits for approval."""
+
+from __future__ import annotations
+
+import argparse
+
+from controller.cli._decide import add_decision
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    add_decision(commands, "Approved", "say yes, in your own name, to the plan of a workflow that waits for approval")
