@@ -48,6 +48,9 @@ def _write_out(node: Mapping[str, Any], defs: Mapping[str, Any], place: str) -> 
             schema[key] = _write_out(value, defs, f"{place}[]")
         elif key == "const":
             schema |= {"enum": [value]}
+        elif key == "enum":
+            # Two Literals of the same words are one object to Python, so their order depends on which module was imported first.
+            schema[key] = sorted(value)
         else:
             schema[key] = value
     return _ordered(schema)

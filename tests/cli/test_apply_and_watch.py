@@ -10,6 +10,8 @@ import yaml
 from support.commands import Phasegate, ended
 from support.workflows import World, chain, doomed, phase, tell, waiting, workflow
 
+from controller.cli import main
+from controller.cli._exits import Exit
 from controller.cluster.kinds import WORKFLOW
 
 
@@ -90,20 +92,25 @@ async def test_who_may_only_look_is_told_which_role_it_takes_to_apply(world: Wor
         ("kind: Namespace\napiVersion: v1\nmetadata: {name: x}\n", "v1 Namespace is no workflowexecution.kubernaut.ai/v1alpha1"),
         ("- a list\n", "list is no workflowexecution.kubernaut.ai/v1alpha1"),
         (yaml.safe_dump(workflow("w", tell())), "names no namespace; give one with -n"),
-        (
-            yaml.safe_dump({**workflow("w"), "spec": {}, "metadata": {"name": "w", "namespace": "default"}}),
-            "is not valid: the API server says",
-        ),
-        (yaml.safe_dump({**workflow("w", tell()), "spek": 1, "metadata": {"name": "w", "namespace": "default"}}), 'unknown field "spek"'),
     ],
 )
-async def test_a_file_that_is_no_workflow_is_wrong_input(phasegate: Phasegate, text: str, message: str) -> None:
-    said = await phasegate("apply", "-", stdin=text)
+def test_a_file_that_holds_no_workflow_is_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
+    file = tmp_path / "w.yaml"
+    file.write_text(text)
+    assert main(["apply", str(file)]) == Exit.USAGE
+    said = capsys.readouterr()
+    assert (said.out, message in said.err) == ("", True), said.err
+
+
+def test_a_file_that_is_not_there_is_wrong_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["apply", "nowhere.yaml", "-n", "default"]) == Exit.USAGE
+    assert "cannot read nowhere.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("more", "message"), [({"spec": {}}, "is not valid: the API server says"), ({"spek": 1}, 'unknown field "spek"')])
+async def test_a_workflow_that_the_api_server_does_not_take_is_wrong_input(
+    phasegate: Phasegate, more: dict[str, object], message: str
+) -> None:
+    said = await phasegate("apply", "-", "-n", "default", stdin=yaml.safe_dump({**workflow("w", tell()), **more}))
     assert (said.code, said.out) == (2, ""), said
     assert message in said.err
-
-
-async def test_a_file_that_is_not_there_is_wrong_input(phasegate: Phasegate) -> None:
-    said = await phasegate("apply", "nowhere.yaml", "-n", "default")
-    assert said.code == 2, said
-    assert "cannot read nowhere.yaml" in said.err
