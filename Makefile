@@ -63,13 +63,13 @@ policy: setup ## format, check, negation, tests with coverage and lint of polici
 generate: setup ## crds/, schemas/, configmaps/ and the rules in deploy/, from the models and policies/
 	$(BIN)/python -m controller.api.crd
 	$(BIN)/python -m controller.gates.schemas
-	$(BIN)/python -m controller.policy.permissions
+	$(BIN)/python -m controller.policy.permissions --opa "$$($(BIN)/python -m controller.local.programs opa)"
 	$(BIN)/python -m controller.policy.render
 
 drift: setup # fails when a generated file is not what `make generate` would write
 	$(BIN)/python -m controller.api.crd --check
 	$(BIN)/python -m controller.gates.schemas --check
-	$(BIN)/python -m controller.policy.permissions --check
+	$(BIN)/python -m controller.policy.permissions --check --opa "$$($(BIN)/python -m controller.local.programs opa)"
 	$(BIN)/python -m controller.policy.render --check
 
 lock: ## resolve requirements/*.txt anew from pyproject.toml (ARGS=--upgrade for newer versions)

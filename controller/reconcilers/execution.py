@@ -306,7 +306,7 @@ class _Run:
             "step": self._step(),
             "attempt": self._attempt(),
         }
-        if self._execution["metadata"]["labels"].get(ROLLBACK_LABEL) == "true" and not self._undoing:
+        if (self._execution["metadata"].get("labels") or {}).get(ROLLBACK_LABEL) == "true" and not self._undoing:
             question["recorded"] = self._recorded()
         return question
 
