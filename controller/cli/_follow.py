@@ -52,14 +52,11 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
         state = (entry["status"], entry.get("attempts", 0), entry.get("rollbackAttempts", 0))
         if state == (was.get("status", "pending"), was.get("attempts", 0), was.get("rollbackAttempts", 0)):
             continue
-        undoing = entry.get("rollbackAttempts", 0) > was.get("rollbackAttempts", 0) and entry["status"] not in {
-            "rolled_back",
-            "rollback_failed",
-        }
+        settled = entry["status"] in {"rolled_back", "rollback_failed"}
+        undoing = not settled and entry.get("rollbackAttempts", 0) > was.get("rollbackAttempts", 0)
         word = "being taken back" if undoing else entry["status"].replace("_", " ")
-        detail = (
-            entry.get("errorMessage") or entry.get("message") or "" if entry["status"] in {"failed", "blocked", "rollback_failed"} else ""
-        )
+        went_wrong = not undoing and entry["status"] in {"failed", "blocked", "rollback_failed"}
+        detail = (entry.get("errorMessage") or entry.get("message") or "") if went_wrong else ""
         told.append(
             Change(
                 entry["stepNumber"],

@@ -127,7 +127,7 @@ class WorkflowReconciler:
         draft.policy_problem = str(problem)
         if draft.phase == phases.NEW:
             draft.enter(phases.PLANNING)
-        draft.wait(f"a policy decision: {problem}", "see `phasegate policy status` and the OPA sidecar's log")
+        draft.wait(f"a policy decision: {problem}", "see /readyz of the controller, and the log of its OPA")
         status = draft.final()
         if draft.changed(status):
             await self._parts.workflows.write_status(workflow, status)
