@@ -161,11 +161,11 @@ async def test_requests_are_observed_with_their_code_and_throttling(control_plan
     async with await connect(
         control_plane.kubeconfig(), qps=50, burst=1, observer=lambda verb, kind, code, _, held: seen.append((verb, kind, code, held))
     ) as client:
-        await client.list(CONFIG_MAP)
-        with pytest.raises(errors.NotFoundError):
-            await client.get(CONFIG_MAP, "default", "none")
-    assert [entry[:3] for entry in seen] == [("list", "ConfigMap", 200), ("get", "ConfigMap", 404)]
-    assert seen[1][3] > 0
+        # Both at once: only one of them finds a token, however slow the machine is.
+        _, missing = await asyncio.gather(client.list(CONFIG_MAP), client.get(CONFIG_MAP, "default", "none"), return_exceptions=True)
+    assert isinstance(missing, errors.NotFoundError)
+    assert sorted(entry[:3] for entry in seen) == [("get", "ConfigMap", 404), ("list", "ConfigMap", 200)]
+    assert sum(entry[3] > 0 for entry in seen) == 1
 
 
 async def test_a_wrong_token_and_a_missing_kubeconfig_say_so(control_plane: Any, tmp_path: Path) -> None:
