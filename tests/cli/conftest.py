@@ -15,9 +15,9 @@ from controller.local.api import Api
 from controller.local.plane import Plane
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def controller(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControllerProcess]:
-    """Ended with this folder: other tests of the session start controllers of their own on the same plane."""
+    """Ended with its module: other tests of the session start controllers of their own on the same plane."""
     process = ControllerProcess(plane, tmp_path_factory.mktemp("controller") / "controller.log", FAST)
     process.start()
     yield process

@@ -90,7 +90,9 @@ def test_a_second_up_changes_nothing_and_prints_the_same(plane: local.Plane) -> 
 
     assert (first.returncode, second.returncode) == (0, 0), second.stderr
     assert first.stdout == second.stdout
-    assert json.loads(second.stdout) == plane.document()
+    running = local.status(plane.state).plane
+    assert running is not None
+    assert json.loads(second.stdout) == running.document()
 
 
 def test_everything_it_applied_is_there_and_its_kinds_are_served(kubectl: Kubectl) -> None:
@@ -189,7 +191,9 @@ def test_two_side_by_side_do_not_collide_and_down_ends_only_its_own(plane: local
 
     assert not own.state.exists()
     assert local.status(plane.state).is_running
-    assert all(Path(f"/proc/{pid}").exists() for pid in plane.pids.values())
+    running = local.status(plane.state).plane
+    assert running is not None
+    assert all(Path(f"/proc/{pid}").exists() for pid in running.pids.values())
 
 
 def test_two_ups_of_one_folder_at_once_start_one_control_plane(tmp_path: Path) -> None:
