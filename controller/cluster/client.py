@@ -37,6 +37,7 @@ RequestObserver = Callable[[str, str, int, float, float], None]
 FIELD_MANAGER = "phasegate"
 DEFAULT_TIMEOUT = 10.0
 _CONNECT_TIMEOUT = 5.0
+_TLS_GOODBYE = 0.02
 _LONGEST_ERROR_BODY = 64 * 1024
 _CONNECTIONS = 256  # the watches of all informers hold one each; they must not starve ordinary requests
 _CONTENT_TYPES: Mapping[PatchType, str] = {
@@ -125,6 +126,9 @@ class Cluster:
     async def close(self) -> None:
         """Close every connection; watches end."""
         await self._api.close()  # type: ignore[no-untyped-call]
+        # aiohttp's documentation asks for a moment: a TLS connection is closed in the loop's next turns, and a loop that ends before
+        # leaves its socket to the garbage collector.
+        await asyncio.sleep(_TLS_GOODBYE)
 
     def limit(self, qps: float, burst: int) -> None:
         """Change the client-side limit from now on; a ``qps`` of 0 turns it off."""

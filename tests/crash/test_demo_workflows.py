@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -79,12 +80,16 @@ class History:
             self.note(f"{name} is marked as restarted", bool(marks))
 
     def outcome(self) -> Document:
-        """What must be the same however often the controller died."""
+        """What must be the same however often the controller died.
+
+        Not how many attempts a step took: where two steps write one object side by side, whoever was interrupted may find neither the old
+        state nor the new one, which is a conflict that the step's retries are for. That nothing was done twice is seen in the fields.
+        """
         return {
             "phase": self.status.get("phase"),
-            "steps": {e["stepNumber"]: (e["status"], e.get("attempts")) for e in self.status.get("stepStatuses") or []},
+            "steps": {e["stepNumber"]: e["status"] for e in self.status.get("stepStatuses") or []},
             "failure": (self.status.get("failureReason"), self.status.get("failedStep")),
-            "attempts": self.attempts,
+            "attempts": {re.sub(r"-r\d+$", "", name) for name in self.attempts},
             "fields": self.fields,
         }
 

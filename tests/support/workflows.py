@@ -321,9 +321,6 @@ async def seen_by(kubeconfig: Path, namespace: str) -> AsyncIterator[World]:
     """The world as the user of a kubeconfig sees it."""
     async with await connect(kubeconfig) as cluster:
         yield World(cluster, namespace)
-    # A TLS connection that was aborted is closed in the loop's next turns; a loop that ends before leaves it to the garbage collector.
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def delete(world: World, kind: Kind, name: str) -> None:
