@@ -33,6 +33,13 @@ def controller_process(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
+def no_controller(controller_process: ControllerProcess) -> None:
+    """For tests that write attempts by hand: a controller would judge them."""
+    if controller_process.is_running:
+        controller_process.kill()
+
+
+@pytest.fixture
 def controller(controller_process: ControllerProcess) -> ControllerProcess:
     """A running, ready controller with fast settings and no special flags, which the test may kill() and start() again as it likes.
 

@@ -135,6 +135,7 @@ async def test_only_a_degraded_workflow_may_still_be_rolled_back(cluster: Cluste
         await cluster.patch(WORKFLOW, namespace, "shop", {"status": {"phase": "rolling_back"}}, subresource="status")
 
 
+@pytest.mark.usefixtures("no_controller")
 async def test_an_attempt_cannot_be_changed_and_stays_ended(controller_cluster: Cluster, namespace: str) -> None:
     await controller_cluster.create(EXECUTION, namespace, example("execution-smallest"))
     for change in ({"stepNumber": 2}, {"undoOf": "other"}, {"parameters": {"scaleDeployment": {"replicas": 4}}}):
@@ -152,6 +153,7 @@ async def test_a_decision_cannot_be_changed_even_by_the_controller(cluster: Clus
         await controller_cluster.patch(APPROVAL, namespace, "shop-by-ann", {"spec": {"decision": "Rejected"}})
 
 
+@pytest.mark.usefixtures("no_controller")
 async def test_a_whole_workflow_status_is_kept_to_the_last_field(cluster: Cluster, namespace: str) -> None:
     status = json.loads((CORPUS.parent / "workflow_status.json").read_text())
     await cluster.create(WORKFLOW, namespace, example("workflow-smallest"))
@@ -159,6 +161,7 @@ async def test_a_whole_workflow_status_is_kept_to_the_last_field(cluster: Cluste
     assert written["status"] == status
 
 
+@pytest.mark.usefixtures("no_controller")
 async def test_a_whole_attempt_status_is_kept_to_the_last_field(controller_cluster: Cluster, namespace: str) -> None:
     status = json.loads((CORPUS.parent / "execution_status.json").read_text())
     await controller_cluster.create(EXECUTION, namespace, example("execution-smallest"))
