@@ -358,7 +358,7 @@ def _next_steps(plane: local.Plane, state: Path, *, keep: bool) -> None:
     else:
         print("  make demo KEEP=1                                  the same, and it keeps running for you to look at")
         print("  .venv/bin/phasegate local up --state .local       a control plane of your own")
-        print("  $EDITOR policies/actions/scale_deployment.rego    one action, whole, in one file")
+        print("  less policies/actions/scale_deployment.rego       one action, whole, in one file")
 
 
 def _bold(text: str) -> str:
