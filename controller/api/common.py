@@ -249,6 +249,10 @@ def rules(*entries: Json) -> Json:
     return {"x-kubernetes-validations": list(entries)}
 
 
+WRITTEN_WHOLE: Json = {"x-kubernetes-map-type": "atomic"}
+"""For a field that has one writer: the API server then keeps no list of who wrote which field inside, which would be half of the object."""
+
+
 def unchanged(field: str, way_out: str, *, required: bool = False) -> Json:
     """Build the rule that a field, once written or left out, stays as it is."""
     same = f"self.{field} == oldSelf.{field}"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from controller.api.common import (
+    WRITTEN_WHOLE,
     Action,
     Conditions,
     ConditionSince,
@@ -67,6 +68,7 @@ class KubernetesExecutionSpec(Spec):
             rule("self == oldSelf", "an attempt cannot be changed after creation", reason="FieldValueForbidden"),
             rule("has(self.parameters) || has(self.undoOf)", _TASK),
         )
+        | WRITTEN_WHOLE
     )
 
     workflow_execution_ref: WorkflowReference = Field(description="The workflow that this attempt belongs to.")

@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from controller.api.common import WRITTEN_WHOLE
+
 Schema = dict[str, Any]
 
 _LEFT_OUT = frozenset({"title", "$defs", "propertyNames"})
@@ -30,6 +32,8 @@ def structural_schema(model: type[BaseModel]) -> Schema:
     properties["apiVersion"] = {"type": "string", "description": properties["apiVersion"]["description"]}
     properties["kind"] = {"type": "string", "description": properties["kind"]["description"]}
     properties["metadata"] = {"type": "object"}
+    if "status" in properties:
+        properties["status"] |= WRITTEN_WHOLE
     schema["required"] = [name for name in schema.get("required", []) if name not in {"apiVersion", "kind", "metadata"}]
     return {key: value for key, value in schema.items() if value != []}
 

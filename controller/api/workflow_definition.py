@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from controller.api.common import (
     MAX_STEPS,
+    WRITTEN_WHOLE,
     Action,
     ConditionSpecs,
     Duration,
@@ -136,7 +137,9 @@ class WorkflowDefinition(Spec):
     """The steps, and how they depend on each other."""
 
     # `distinct` is there from Kubernetes 1.34 on. It costs little; `all(exists_one)` over 500 steps is beyond the server's budget.
-    model_config = ConfigDict(json_schema_extra=rules(rule("self.steps.map(s, s.name).distinct().size() == self.steps.size()", _NAMES)))
+    model_config = ConfigDict(
+        json_schema_extra=rules(rule("self.steps.map(s, s.name).distinct().size() == self.steps.size()", _NAMES)) | WRITTEN_WHOLE
+    )
 
     name: Label | None = Field(default=None, description="Name of the definition, for people.")
     version: Version | None = Field(default=None, description="Version of the definition, for people.")

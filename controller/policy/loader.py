@@ -138,12 +138,13 @@ class PolicyLoader:
         if self.revision is None:
             why = "; ".join(str(problem) for problem in self._unloadable[:3]) or "the policy ConfigMaps are not read yet"
             return Trouble(f"no policy set is served: {why}", "nothing is allowed until a set passes; mend the named files")
+        if self.opa_revision == self.revision:
+            # What OPA complains of beside that is past: a download that failed while this process was away.
+            return None
+        have = f"OPA has {self.opa_revision or 'no set'}, served is {self.revision}"
         if self.opa_errors:
-            return Trouble(f"OPA could not activate {self.revision}: {self.opa_errors[0]}", "see OPA's log")
-        if self.opa_revision != self.revision:
-            have = self.opa_revision or "no set"
-            return Trouble(f"OPA has {have}, served is {self.revision}", "start OPA, or point it at --bundle-addr")
-        return None
+            return Trouble(f"{have}; it says: {self.opa_errors[0]}", "see OPA's log")
+        return Trouble(have, "start OPA, or point it at --bundle-addr")
 
     async def run(self) -> None:
         """Load once the sources are known, then after every change, until cancelled."""

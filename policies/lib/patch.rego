@@ -99,23 +99,28 @@ _opened(before, after) := json.patch(before, [{"op": "add", "path": path, "value
 
 # Sorted triples of path, value before and value after, for the topmost paths where the two differ. No path lies below another.
 _edits(before, after) := sort({[path, old, new] |
-	some path in (_paths(before) | _paths(after))
+	some path in _changed(before, after)
 	parent := array.slice(path, 0, count(path) - 1)
 	is_object(object.get(before, parent, _absent))
 	is_object(object.get(after, parent, _absent))
 	old := object.get(before, path, _absent)
 	new := object.get(after, path, _absent)
-	old != new
 	{type_name(old), type_name(new)} != {"object"}
 })
 
-_paths(document) := {path |
-	walk(document, [path, _])
+# Where the two differ, at any depth. What is the same on both sides is dropped before anything looks at it closer: most of an object is.
+_changed(before, after) := {path |
+	old := _nodes(before)
+	new := _nodes(after)
+	differing := (old - new) | (new - old)
+	some [path, _] in differing
 	count(path) > 0
 	every segment in path {
 		is_string(segment)
 	}
 }
+
+_nodes(document) := {[path, value] | walk(document, [path, value])}
 
 _body(edits) := array.concat(
 	[{"op": "test", "path": pointer(path), "value": old} | some [path, old, _] in edits; old != _absent],

@@ -270,3 +270,21 @@ async def test_a_shipped_set_that_does_not_compile_serves_nothing_and_says_why(o
     assert loader.revision is None
     assert trouble is not None
     assert "gates.dispatch.rego:3:12: var x is unsafe" in trouble.why
+
+
+async def test_readiness_goes_by_what_opa_has_not_by_what_it_once_complained_of(opa: Path, policies: Path) -> None:
+    server = BundleServer()
+    loader = PolicyLoader(read_shipped(policies), Folder().informer, Checker(opa), server, environ={})
+    loaded = asyncio.create_task(loader.load())
+    await until(lambda: loader.revision is not None)
+    assert loader.revision is not None
+    assert server.observer is not None
+
+    server.observer("an-older-one", ["rego_type_error: undefined function"])
+    behind = loader.trouble()
+    server.observer(loader.revision, ["dial tcp: connection refused"])  # a report of before this process began to serve
+
+    assert behind is not None
+    assert behind.why == f"OPA has an-older-one, served is {loader.revision}; it says: rego_type_error: undefined function"
+    assert loader.trouble() is None
+    assert (await loaded).active
