@@ -120,7 +120,7 @@ _changed(before, after) := {path |
 	}
 }
 
-_nodes(document) := {[path, value] | walk(document, [path, value])}
+_nodes(document) := {node | walk(document, node)}
 
 _body(edits) := array.concat(
 	[{"op": "test", "path": pointer(path), "value": old} | some [path, old, _] in edits; old != _absent],
