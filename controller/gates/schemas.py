@@ -20,6 +20,7 @@ from controller.api.parameters import ExecutionParameters, RollbackParameters
 from controller.api.workflowexecution import WorkflowExecutionSpec
 from controller.core.verdict import VERDICTS
 from controller.gates.documents import QUESTIONS
+from controller.generated import GeneratedFiles
 
 Schema = dict[str, Any]
 
@@ -105,22 +106,9 @@ def _without_required(schema: Schema) -> Schema:
     }
 
 
-def write(rendered: Mapping[str, str], folder: Path) -> list[str]:
-    """Bring the folder to what is rendered; the names of the files that changed."""
-    stale = differences(rendered, folder)
-    folder.mkdir(exist_ok=True)
-    for name in stale:
-        if name in rendered:
-            (folder / name).write_text(rendered[name], encoding="utf-8")
-        else:
-            (folder / name).unlink()
-    return stale
-
-
-def differences(rendered: Mapping[str, str], folder: Path) -> list[str]:
-    """The names of the files in the folder that are missing, outdated, or without a source."""
-    present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
-    return sorted(name for name in rendered.keys() | present.keys() if rendered.get(name) != present.get(name))
+def files(folder: Path = paths.SCHEMAS) -> GeneratedFiles:
+    """What is generated of the folder: all of its schemas."""
+    return GeneratedFiles(folder, ("*.json",), "controller/gates/documents.py, or a model that it names,")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,15 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if schemas/ is not up to date")
     parser.add_argument("--out", type=Path, default=paths.SCHEMAS)
     options = parser.parse_args(arguments)
-    rendered = render()
-    changed = differences(rendered, options.out) if options.check else write(rendered, options.out)
-    verb = "differs" if options.check else "generated"
-    for name in changed:
-        sys.stdout.write(f"{verb}: {options.out / name}\n")
-    if options.check and changed:
-        sys.stderr.write("schemas/ is not what the models say: run `make generate`\n")
-        return 1
-    return 0
+    return files(options.out).bring(render(), check=options.check)
 
 
 if __name__ == "__main__":

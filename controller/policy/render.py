@@ -14,6 +14,8 @@ from pathlib import Path
 
 import yaml
 
+from controller import paths
+from controller.generated import GeneratedFiles
 from controller.policy import sources
 from controller.settings import SETTINGS_CONFIG_MAP, SYSTEM_NAMESPACE, Settings
 
@@ -55,44 +57,24 @@ def render(policies: Path) -> dict[str, str]:
     return rendered
 
 
-def write(rendered: dict[str, str], folder: Path) -> list[str]:
-    """Bring the folder to what is rendered; the names of the files that changed."""
-    stale = differences(rendered, folder)
-    folder.mkdir(exist_ok=True)
-    for name in stale:
-        if name in rendered:
-            (folder / name).write_text(rendered[name], encoding="utf-8")
-        else:
-            (folder / name).unlink()
-    return stale
-
-
-def differences(rendered: dict[str, str], folder: Path) -> list[str]:
-    """The names of the files in the folder that are missing, outdated, or without a source."""
-    present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("kubernaut-*.yaml")}
-    return sorted(name for name in rendered.keys() | present.keys() if rendered.get(name) != present.get(name))
+def files(folder: Path = paths.CONFIGMAPS) -> GeneratedFiles:
+    """What is generated of the folder: every ConfigMap of ours."""
+    return GeneratedFiles(folder, ("kubernaut-*.yaml",), "policies/")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 done or nothing to do, 1 a check failed, 2 the policies cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m controller.policy.render", description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if configmaps/ is not up to date")
-    parser.add_argument("--policies", type=Path, default=Path("policies"))
-    parser.add_argument("--out", type=Path, default=Path("configmaps"))
+    parser.add_argument("--policies", type=Path, default=paths.POLICIES)
+    parser.add_argument("--out", type=Path, default=paths.CONFIGMAPS)
     options = parser.parse_args(arguments)
     try:
         rendered = render(options.policies)
     except (OSError, ValueError) as exc:
         sys.stderr.write(f"{exc}\n")
         return 2
-    changed = differences(rendered, options.out) if options.check else write(rendered, options.out)
-    verb = "differs" if options.check else "rendered"
-    for name in changed:
-        sys.stdout.write(f"{verb}: {options.out / name}\n")
-    if options.check and changed:
-        sys.stderr.write("configmaps/ is not what policies/ says: run `make generate`\n")
-        return 1
-    return 0
+    return files(options.out).bring(rendered, check=options.check)
 
 
 def _render_settings() -> str:

@@ -110,14 +110,14 @@ def test_writing_removes_what_has_lost_its_action_and_then_there_is_no_drift(tmp
     stale = tmp_path / "base" / "actions" / "gone.yaml"
     stale.parent.mkdir(parents=True)
     stale.write_text("")
-    assert "base/actions/gone.yaml" in permissions.write(wanted, tmp_path)
+    assert "base/actions/gone.yaml" in permissions.files(tmp_path).write(wanted)
     assert not stale.exists()
-    assert permissions.drifted(wanted, tmp_path) == []
+    assert permissions.files(tmp_path).drifted(wanted) == []
 
 
 def test_deploy_is_what_the_shipped_catalogue_says(opa: Path) -> None:
     wanted = permissions.rendered(permissions.read_catalogue(opa, paths.POLICIES))
-    assert permissions.drifted(wanted, paths.DEPLOY) == []
+    assert permissions.files().drifted(wanted) == []
 
 
 def test_the_shipped_settings_are_the_defaults() -> None:
