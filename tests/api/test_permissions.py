@@ -31,11 +31,6 @@ RIGHTS = {
 }
 
 
-@pytest.fixture(scope="session")
-def opa() -> Path:
-    return programs.provide("opa")["opa"]
-
-
 @pytest.fixture
 def policies(tmp_path: Path) -> Path:
     (tmp_path / "policies" / "actions").mkdir(parents=True)

@@ -9,9 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from support.planes import port_of
+
 from controller.cluster.client import Cluster
 from controller.cluster.informer import Informer, Rhythm
 from controller.cluster.kinds import CONFIG_MAP
+from controller.local.plane import Plane
 
 NAMESPACE = "default"
 QUICK = Rhythm(resync=600, inactivity=30, first_delay=0.05, longest_delay=0.5)
@@ -43,88 +46,86 @@ def names(informer: Informer) -> set[str]:
     return {o["metadata"]["name"] for o in informer.all()}
 
 
-async def test_it_lists_in_pages_then_follows_and_answers_by_index(cluster: Cluster) -> None:
+async def test_it_lists_in_pages_then_follows_and_answers_by_index(as_admin: Cluster) -> None:
     for n in range(5):
-        await cluster.create(CONFIG_MAP, NAMESPACE, config_map(f"follow-{n}", "follow", color="red"))
+        await as_admin.create(CONFIG_MAP, NAMESPACE, config_map(f"follow-{n}", "follow", color="red"))
     heard: list[tuple[bool, bool]] = []
-    async with following(cluster, "follow", Rhythm(page=2)) as informer:
+    async with following(as_admin, "follow", Rhythm(page=2)) as informer:
         assert len(informer.by_index("color", "red")) == 5
         informer.subscribe(lambda old, new: heard.append((old is not None, new is not None)))
-        await cluster.patch(CONFIG_MAP, NAMESPACE, "follow-0", {"data": {"color": "blue"}})
-        await cluster.create(CONFIG_MAP, NAMESPACE, config_map("follow-5", "follow", color="red"))
-        await cluster.delete(CONFIG_MAP, NAMESPACE, "follow-1")
+        await as_admin.patch(CONFIG_MAP, NAMESPACE, "follow-0", {"data": {"color": "blue"}})
+        await as_admin.create(CONFIG_MAP, NAMESPACE, config_map("follow-5", "follow", color="red"))
+        await as_admin.delete(CONFIG_MAP, NAMESPACE, "follow-1")
         await until(lambda: len(heard) == 3)
         assert heard == [(True, True), (False, True), (True, False)]
         assert [o["metadata"]["name"] for o in informer.by_index("color", "blue")] == ["follow-0"]
         assert "managedFields" not in informer.get(NAMESPACE, "follow-0")["metadata"]  # type: ignore[index]
 
 
-async def test_a_written_answer_is_seen_at_once_and_its_echo_is_not_heard_twice(cluster: Cluster) -> None:
-    async with following(cluster, "echo") as informer:
+async def test_a_written_answer_is_seen_at_once_and_its_echo_is_not_heard_twice(as_admin: Cluster) -> None:
+    async with following(as_admin, "echo") as informer:
         heard: list[str] = []
         informer.subscribe(lambda _, new: heard.append(new["metadata"]["resourceVersion"] if new else "gone"))
-        made = await cluster.create(CONFIG_MAP, NAMESPACE, config_map("echo", "echo", color="red"))
+        made = await as_admin.create(CONFIG_MAP, NAMESPACE, config_map("echo", "echo", color="red"))
         informer.put(made)
         assert informer.get(NAMESPACE, "echo") is not None
-        await cluster.patch(CONFIG_MAP, NAMESPACE, "echo", {"data": {"color": "blue"}})
+        await as_admin.patch(CONFIG_MAP, NAMESPACE, "echo", {"data": {"color": "blue"}})
         await until(lambda: len(heard) >= 2)
-        await cluster.delete(CONFIG_MAP, NAMESPACE, "echo")
+        await as_admin.delete(CONFIG_MAP, NAMESPACE, "echo")
         await until(lambda: heard[-1] == "gone")
         assert not informer.put(made)
         assert len(heard) == 3
 
 
-async def test_after_a_cut_it_goes_on_without_missing_anything(proxied: Cluster, proxy: Any, cluster: Cluster) -> None:
+async def test_after_a_cut_it_goes_on_without_missing_anything(proxied: Cluster, proxy: Any, as_admin: Cluster) -> None:
     async with following(proxied, "cut") as informer:
         await proxy.stop()
-        await cluster.create(CONFIG_MAP, NAMESPACE, config_map("cut", "cut", color="red"))
+        await as_admin.create(CONFIG_MAP, NAMESPACE, config_map("cut", "cut", color="red"))
         await until(lambda: informer.reconnections > 1)
         await proxy.start()
         await until(lambda: names(informer) == {"cut"})
 
 
-async def test_a_silent_watch_is_dropped_and_taken_up_again(proxied: Cluster, proxy: Any, cluster: Cluster) -> None:
+async def test_a_silent_watch_is_dropped_and_taken_up_again(proxied: Cluster, proxy: Any, as_admin: Cluster) -> None:
     async with following(proxied, "silent", Rhythm(inactivity=0.5, first_delay=0.05, longest_delay=0.2)) as informer:
         proxy.silent = True
-        await cluster.create(CONFIG_MAP, NAMESPACE, config_map("silent", "silent", color="red"))
+        await as_admin.create(CONFIG_MAP, NAMESPACE, config_map("silent", "silent", color="red"))
         await until(lambda: informer.reconnections > 0)
         assert names(informer) == set()
         proxy.silent = False
         await until(lambda: names(informer) == {"silent"})
 
 
-async def test_an_expired_version_means_a_new_list_with_deletions(
-    control_plane: Any, proxied: Cluster, proxy: Any, cluster: Cluster
-) -> None:
+async def test_an_expired_version_means_a_new_list_with_deletions(plane: Plane, proxied: Cluster, proxy: Any, as_admin: Cluster) -> None:
     for name in ("stays", "goes"):
-        await cluster.create(CONFIG_MAP, NAMESPACE, config_map(name, "expired", color="red"))
+        await as_admin.create(CONFIG_MAP, NAMESPACE, config_map(name, "expired", color="red"))
     async with following(proxied, "expired") as informer:
         gone: list[str] = []
         informer.subscribe(lambda old, new: gone.append(old["metadata"]["name"]) if new is None and old else None)
         await proxy.stop()
-        await cluster.delete(CONFIG_MAP, NAMESPACE, "goes")
-        latest = await cluster.create(CONFIG_MAP, NAMESPACE, config_map("comes", "expired", color="blue"))
+        await as_admin.delete(CONFIG_MAP, NAMESPACE, "goes")
+        latest = await as_admin.create(CONFIG_MAP, NAMESPACE, config_map("comes", "expired", color="blue"))
         # etcd forgets what was before, and a restarted API server has no watch cache that would still know.
         compaction = json.dumps({"revision": latest["metadata"]["resourceVersion"], "physical": True}).encode()
-        url = f"http://127.0.0.1:{control_plane.etcd_port}/v3/kv/compaction"
+        url = f"http://127.0.0.1:{port_of(plane, 'etcd')}/v3/kv/compaction"
         await asyncio.to_thread(lambda: urllib.request.urlopen(url, compaction, timeout=5).read())
-        await asyncio.to_thread(control_plane.stop_api)
-        await asyncio.to_thread(control_plane.start_api)
+        await asyncio.to_thread(plane.stop, "kube-apiserver")
+        await asyncio.to_thread(plane.start, "kube-apiserver")
         await proxy.start()
         await until(lambda: names(informer) == {"stays", "comes"})
         assert gone == ["goes"]
 
 
-async def test_a_resync_finds_what_no_event_told(cluster: Cluster) -> None:
-    await cluster.create(CONFIG_MAP, NAMESPACE, config_map("resync", "resync", color="red"))
-    async with following(cluster, "resync", Rhythm(resync=1.0)) as informer:
+async def test_a_resync_finds_what_no_event_told(as_admin: Cluster) -> None:
+    await as_admin.create(CONFIG_MAP, NAMESPACE, config_map("resync", "resync", color="red"))
+    async with following(as_admin, "resync", Rhythm(resync=1.0)) as informer:
         informer._cache._objects.clear()  # as if events had been lost
         await until(lambda: names(informer) == {"resync"}, 5)
         assert informer.reconnections == 0
 
 
-async def test_an_unusable_event_is_skipped_and_the_next_one_is_not(cluster: Cluster) -> None:
-    informer = Informer(cluster, CONFIG_MAP)
+async def test_an_unusable_event_is_skipped_and_the_next_one_is_not(as_admin: Cluster) -> None:
+    informer = Informer(as_admin, CONFIG_MAP)
     assert informer._apply(None) is None
     assert informer._apply({"type": "ADDED", "object": {"metadata": {"name": "x"}}}) is None
     assert informer._apply({"type": "ADDED", "object": None}) is None

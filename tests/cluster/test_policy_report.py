@@ -7,18 +7,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from controller import paths
 from controller.cluster.client import Cluster
 from controller.cluster.events import EventRecorder
 from controller.cluster.informer import Informer
-from controller.cluster.kinds import CONFIG_MAP, EVENT, KINDS
+from controller.cluster.kinds import CONFIG_MAP, EVENT
 from controller.policy.check import Checker
 from controller.policy.loader import PolicyLoader
 from controller.policy.report import PolicyReporter
 from controller.policy.serve import BundleServer
-from controller.policy.sources import Module, Source
+from controller.policy.sources import read_shipped
 
 SYSTEM = "kubernaut-system"
-SHIPPED = Source("image", modules=(Module("kubernaut-policy-gates-dispatch", "gates.dispatch.rego", "package kubernaut.gates.dispatch\n"),))
 GOOD = "package kubernaut.rules.dispatch.team_a\n\nlimit contains 1\n"
 BAD = "package kubernaut.rules.dispatch.team_a\n\nlimit contains x\n"
 
@@ -37,37 +37,36 @@ async def status_of(cluster: Cluster, state: str) -> dict[str, Any]:
             await asyncio.sleep(0.02)
 
 
-async def test_a_policy_is_annotated_accepted_then_active_then_rejected_and_told_by_events_once(cluster: Cluster, opa: Path) -> None:
-    await cluster.create(KINDS["v1", "Namespace"], None, {"metadata": {"name": SYSTEM}})
-    informer = Informer(cluster, CONFIG_MAP, [SYSTEM])
-    recorder = EventRecorder(cluster, "workflow-controller")
-    reporter = PolicyReporter(cluster, informer, recorder)
+async def test_a_policy_is_annotated_accepted_then_active_then_rejected_and_told_by_events_once(as_admin: Cluster, opa: Path) -> None:
+    informer = Informer(as_admin, CONFIG_MAP, [SYSTEM])
+    recorder = EventRecorder(as_admin, "workflow-controller")
+    reporter = PolicyReporter(as_admin, informer, recorder)
     server = BundleServer()
-    loader = PolicyLoader(SHIPPED, informer, Checker(opa), server, environ={}, reporter=reporter)
+    loader = PolicyLoader(read_shipped(paths.POLICIES), informer, Checker(opa), server, environ={}, reporter=reporter)
     tasks = [asyncio.create_task(work) for work in (informer.run(), recorder.run(), loader.run())]
 
-    await cluster.create(CONFIG_MAP, SYSTEM, config_map(GOOD))
+    await as_admin.create(CONFIG_MAP, SYSTEM, config_map(GOOD))
     # Nobody is told "active" before OPA has said that it decides by it.
-    await status_of(cluster, "accepted")
+    await status_of(as_admin, "accepted")
     assert server.observer is not None
     server.observer(loader.revision or "", [])
-    active = await status_of(cluster, "active")
+    active = await status_of(as_admin, "active")
     assert active["revision"] == loader.revision
     assert active["errors"] == []
 
-    await cluster.patch(CONFIG_MAP, SYSTEM, "team-a", config_map(BAD))
-    rejected = await status_of(cluster, "rejected")
+    await as_admin.patch(CONFIG_MAP, SYSTEM, "team-a", config_map(BAD))
+    rejected = await status_of(as_admin, "rejected")
     assert rejected["errors"] == [
         {"file": "limit.rego", "line": 3, "column": 16, "message": "var x is unsafe", "remedy": ""},
     ]
     assert loader.revision == active["revision"]
 
-    before = (await cluster.get(CONFIG_MAP, SYSTEM, "team-a"))["metadata"]["resourceVersion"]
+    before = (await as_admin.get(CONFIG_MAP, SYSTEM, "team-a"))["metadata"]["resourceVersion"]
     await loader.load()  # nothing new: nothing is written
-    assert (await cluster.get(CONFIG_MAP, SYSTEM, "team-a"))["metadata"]["resourceVersion"] == before
+    assert (await as_admin.get(CONFIG_MAP, SYSTEM, "team-a"))["metadata"]["resourceVersion"] == before
     await recorder.drain(5)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    told = await cluster.list(EVENT, SYSTEM, field_selector="involvedObject.name=team-a")
+    told = await as_admin.list(EVENT, SYSTEM, field_selector="involvedObject.name=team-a")
     assert sorted((event["reason"], event["count"]) for event in told.items) == [("PolicyActivated", 1), ("PolicyRejected", 1)]

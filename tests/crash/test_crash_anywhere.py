@@ -10,20 +10,19 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-import yaml
-from support.faults import FaultProxy, Moment, listed, until
+from support.faults import FaultProxy, Moment, until
 from support.forking import ForkServer
+from support.history import watched
+from support.planes import kubeconfig
 
-from controller.cluster.client import Cluster, Page, connect
+from controller.cluster.client import Cluster, connect
 from controller.cluster.kinds import CONFIG_MAP, EXECUTION, WORKFLOW, Kind, kind_of
-from controller.local import programs
 from controller.local.plane import Plane
 
 Document = dict[str, Any]
@@ -76,46 +75,11 @@ class History:
         return self.phase in {"completed", "failed", "blocked", "rolled_back", "degraded"}
 
 
-@pytest.fixture(scope="module")
-def forks(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    server = ForkServer(plane, programs.provide("opa")["opa"], tmp_path_factory.mktemp("crash") / "controllers.log")
-    yield server
-    server.close()
-
-
 @asynccontextmanager
 async def proxied(plane: Plane, folder: Path) -> AsyncIterator[tuple[FaultProxy, Path]]:
     """A proxy before the API server, and the controller's kubeconfig that leads through it."""
-    kubeconfig = yaml.safe_load(plane.controller_kubeconfig.read_text())
     async with FaultProxy(plane.server, re.compile(r"/namespaces/crash-[0-9a-f]+/(?!events)")) as proxy:
-        kubeconfig["clusters"][0]["cluster"] = {"server": proxy.url}
-        path = folder / "proxied.yaml"
-        path.write_text(yaml.safe_dump(kubeconfig))
-        yield proxy, path
-
-
-@asynccontextmanager
-async def recorded(cluster: Cluster, namespace: str) -> AsyncIterator[History]:
-    """Watch everything of one run from the beginning."""
-    history = History()
-
-    async def follow(kind: Kind, page: Page) -> None:
-        async for event in cluster.watch(kind, namespace, page.resource_version, 120):
-            if event is not None:
-                history.take(kind, event["type"], event["object"])
-
-    watches = []
-    for kind in (WORKFLOW, EXECUTION, CONFIG_MAP):
-        page = await listed(cluster, kind, namespace)
-        for item in page.items:
-            history.take(kind, "ADDED", item)
-        watches.append(asyncio.create_task(follow(kind, page)))
-    try:
-        yield history
-    finally:
-        for watch in watches:
-            watch.cancel()
-        await asyncio.gather(*watches, return_exceptions=True)
+        yield proxy, kubeconfig(plane.controller_kubeconfig, folder / "proxied.yaml", server=proxy.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +102,8 @@ async def one_run(bench: Bench, at: int, moment: Moment) -> tuple[History, int]:
     pids: list[int] = []
     proxy.arm(at, moment, lambda: forks.kill(pids.pop()))
     await cluster.create(WORKFLOW, namespace, WORKFLOW_OBJECT)
-    async with recorded(cluster, namespace) as history:
+    history = History()
+    async with watched(cluster, namespace, (WORKFLOW, EXECUTION, CONFIG_MAP), history.take):
         pids.append(forks.start(kubeconfig))
         try:
             if at >= 0:

@@ -6,21 +6,19 @@ import asyncio
 import random
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.faults import listed, until
+from support.faults import until
 from support.forking import ForkServer
+from support.history import watched
 
 from controller.cluster.client import Cluster, connect
 from controller.cluster.kinds import APPROVAL, CONFIG_MAP, EXECUTION, WORKFLOW, Kind, kind_of
 from controller.core.phases import TERMINAL
-from controller.local import programs
 from controller.local.plane import Plane
 from controller.paths import ROOT
 
@@ -65,7 +63,9 @@ class History:
         if not seen or seen[-1] != value:
             seen.append(value)
 
-    def take(self, kind: Kind, obj: Document) -> None:
+    def take(self, kind: Kind, what: str, obj: Document) -> None:
+        if what == "DELETED":
+            return
         name = obj["metadata"]["name"]
         if kind is EXECUTION:
             self.attempts.add(name)
@@ -97,29 +97,6 @@ class History:
             "attempts": {re.sub(r"-r\d+$", "", name) for name in self.attempts} if contended else self.attempts,
             "fields": self.fields,
         }
-
-
-@asynccontextmanager
-async def recorded(cluster: Cluster, namespace: str) -> AsyncIterator[History]:
-    history = History()
-
-    async def follow(kind: Kind, version: str) -> None:
-        async for event in cluster.watch(kind, namespace, version, 120):
-            if event is not None and event["type"] != "DELETED":
-                history.take(kind, event["object"])
-
-    watches = []
-    for kind in (WORKFLOW, EXECUTION, CONFIG_MAP, DEPLOYMENT):
-        page = await listed(cluster, kind, namespace)
-        for item in page.items:
-            history.take(kind, item)
-        watches.append(asyncio.create_task(follow(kind, page.resource_version)))
-    try:
-        yield history
-    finally:
-        for watch in watches:
-            watch.cancel()
-        await asyncio.gather(*watches, return_exceptions=True)
 
 
 async def approve(cluster: Cluster, namespace: str, history: History) -> None:
@@ -155,7 +132,8 @@ async def play(stage: Stage, example: str, *, kills: int, seed: int) -> Document
     for document in documents("app.yaml", namespace):
         kind = known(document["apiVersion"], document["kind"])
         await stage.admin.create(kind, None if document["kind"] == "Namespace" else namespace, document)
-    async with recorded(stage.admin, namespace) as history:
+    history = History()
+    async with watched(stage.admin, namespace, (WORKFLOW, EXECUTION, CONFIG_MAP, DEPLOYMENT), history.take):
         await stage.admin.create(WORKFLOW, namespace, documents(example, namespace)[0])
         approval = asyncio.create_task(approve(stage.approver, namespace, history))
         pid = stage.forks.start(stage.kubeconfig)
@@ -175,13 +153,6 @@ async def play(stage: Stage, example: str, *, kills: int, seed: int) -> Document
         outcome = history.outcome(contended=example == CONTENDED)
     await stage.admin.delete(known("v1", "Namespace"), None, namespace)
     return outcome
-
-
-@pytest.fixture(scope="module")
-def forks(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    server = ForkServer(plane, programs.provide("opa")["opa"], tmp_path_factory.mktemp("kills") / "controllers.log")
-    yield server
-    server.close()
 
 
 @pytest.mark.parametrize("example", ["1-remediation.yaml", "2-forbidden.yaml", "3-eleven-steps.yaml"])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from controller.cluster.client import Cluster, connect
+from controller.cluster.client import Cluster
 from controller.cluster.kinds import CONFIG_MAP, kind_of
 from controller.core.names import service_account_user
 from controller.core.verdict import FactRequest
 from controller.gates.facts import FactGatherer
-from controller.local.plane import Plane
 
 SCALE = service_account_user("scale-deployment-sa")
 CONFIG = service_account_user("update-configmap-sa")
@@ -26,67 +24,54 @@ class Ledger:
         return {"count": 0, "running": 0, "items": [], "asked": dict(target)}
 
 
-@pytest.fixture
-async def cluster(plane: Plane) -> AsyncIterator[Cluster]:
-    """As the controller, with the shipped rights."""
-    async with await connect(plane.controller_kubeconfig) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-async def admin(plane: Plane) -> AsyncIterator[Cluster]:
-    async with await connect(plane.kubeconfig) as cluster:
-        yield cluster
-
-
 async def ask(cluster: Cluster, identity: str | None, **request: Any) -> dict[str, Any]:
     facts = FactGatherer(cluster, Ledger(), deadline=5, observe=lambda *_: None)
     wanted = FactRequest.model_validate({"id": "it", **request})
     return (await facts.read([wanted], identity=identity, fresh=True))["it"]
 
 
-async def test_an_object_is_answered_whole_but_for_its_bookkeeping(cluster: Cluster, admin: Cluster) -> None:
-    await admin.create(CONFIG_MAP, "default", {"metadata": {"generateName": "facts-", "name": "facts-whole"}, "data": {"key": "value"}})
-    got = await ask(cluster, CONFIG, verb="get", apiVersion="v1", kind="ConfigMap", namespace="default", name="facts-whole")
+async def test_an_object_is_answered_whole_but_for_its_bookkeeping(as_controller: Cluster, as_admin: Cluster) -> None:
+    await as_admin.create(CONFIG_MAP, "default", {"metadata": {"generateName": "facts-", "name": "facts-whole"}, "data": {"key": "value"}})
+    got = await ask(as_controller, CONFIG, verb="get", apiVersion="v1", kind="ConfigMap", namespace="default", name="facts-whole")
     assert (got["available"], got["found"], got["object"]["data"]) == (True, True, {"key": "value"})
     assert "managedFields" not in got["object"]["metadata"]
 
 
-async def test_an_object_that_is_not_there_is_an_answer_without_object(cluster: Cluster) -> None:
-    got = await ask(cluster, CONFIG, verb="get", apiVersion="v1", kind="ConfigMap", namespace="default", name="nowhere")
+async def test_an_object_that_is_not_there_is_an_answer_without_object(as_controller: Cluster) -> None:
+    got = await ask(as_controller, CONFIG, verb="get", apiVersion="v1", kind="ConfigMap", namespace="default", name="nowhere")
     assert (got["available"], got["found"]) == (True, False)
     assert "object" not in got
 
 
-async def test_a_read_that_the_account_may_not_do_is_unknown_and_quotes_the_api_server(cluster: Cluster) -> None:
-    got = await ask(cluster, SCALE, verb="get", apiVersion="v1", kind="ConfigMap", namespace="default", name="any")
+async def test_a_read_that_the_account_may_not_do_is_unknown_and_quotes_the_api_server(as_controller: Cluster) -> None:
+    got = await ask(as_controller, SCALE, verb="get", apiVersion="v1", kind="ConfigMap", namespace="default", name="any")
     assert (got["available"], got["reason"]) == (False, "forbidden")
     assert "scale-deployment-sa" in got["message"]
 
 
-async def test_an_action_without_an_account_reads_nothing(cluster: Cluster) -> None:
-    got = await ask(cluster, "", verb="get", apiVersion="v1", kind="ConfigMap", namespace="default", name="any")
+async def test_an_action_without_an_account_reads_nothing(as_controller: Cluster) -> None:
+    got = await ask(as_controller, "", verb="get", apiVersion="v1", kind="ConfigMap", namespace="default", name="any")
     assert (got["available"], got["reason"]) == (False, "no_service_account")
 
 
 @pytest.mark.parametrize("kind", [("rbac.authorization.k8s.io/v1", "ClusterRole"), ("example.org/v1", "Anything")])
-async def test_a_kind_that_is_not_listed_is_never_read(cluster: Cluster, kind: tuple[str, str]) -> None:
-    got = await ask(cluster, None, verb="get", apiVersion=kind[0], kind=kind[1], name="any")
+async def test_a_kind_that_is_not_listed_is_never_read(as_controller: Cluster, kind: tuple[str, str]) -> None:
+    got = await ask(as_controller, None, verb="get", apiVersion=kind[0], kind=kind[1], name="any")
     assert (got["available"], got["reason"]) == (False, "invalid_request")
     assert "not among the kinds" in got["message"]
 
 
-async def test_the_values_of_a_secret_are_replaced_by_digests(admin: Cluster) -> None:
+async def test_the_values_of_a_secret_are_replaced_by_digests(as_admin: Cluster) -> None:
     secret = kind_of("v1", "Secret")
     assert secret is not None
-    await admin.create(secret, "default", {"metadata": {"name": "facts-secret"}, "data": {"password": CANARY}})
-    got = await ask(admin, None, verb="get", apiVersion="v1", kind="Secret", namespace="default", name="facts-secret")
+    await as_admin.create(secret, "default", {"metadata": {"name": "facts-secret"}, "data": {"password": CANARY}})
+    got = await ask(as_admin, None, verb="get", apiVersion="v1", kind="Secret", namespace="default", name="facts-secret")
     assert got["object"]["data"]["password"].startswith("sha256:")
     assert CANARY not in str(got)
 
 
 @pytest.mark.parametrize(("verb", "allowed"), [("patch", True), ("delete", False)])
-async def test_an_access_review_answers_for_the_account(cluster: Cluster, verb: str, allowed: bool) -> None:
+async def test_an_access_review_answers_for_the_account(as_controller: Cluster, verb: str, allowed: bool) -> None:
     review = {
         "serviceAccount": "scale-deployment-sa",
         "accessVerb": verb,
@@ -94,16 +79,16 @@ async def test_an_access_review_answers_for_the_account(cluster: Cluster, verb: 
         "resource": "deployments",
         "namespace": "default",
     }
-    got = await ask(cluster, None, verb="access", **review)
+    got = await ask(as_controller, None, verb="access", **review)
     assert (got["available"], got["allowed"]) == (True, allowed)
 
 
-async def test_only_an_attempt_may_preview(cluster: Cluster) -> None:
-    got = await ask(cluster, None, verb="preview", request={"verb": "delete", "apiVersion": "v1", "kind": "Pod", "name": "p"})
+async def test_only_an_attempt_may_preview(as_controller: Cluster) -> None:
+    got = await ask(as_controller, None, verb="preview", request={"verb": "delete", "apiVersion": "v1", "kind": "Pod", "name": "p"})
     assert (got["available"], got["reason"]) == (False, "invalid_request")
 
 
 @pytest.mark.parametrize("verb", ["alerts", "history"])
-async def test_a_source_that_is_not_set_up_says_so(cluster: Cluster, verb: str) -> None:
-    got = await ask(cluster, None, verb=verb)
+async def test_a_source_that_is_not_set_up_says_so(as_controller: Cluster, verb: str) -> None:
+    got = await ask(as_controller, None, verb=verb)
     assert (got["available"], got["reason"]) == (False, "not_configured")

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator, Iterator
-from http import HTTPStatus
+from collections.abc import Iterator
 
 import pytest
 from support.controller import ControllerProcess
-from support.workflows import FAST, World, seen_by
+from support.workflows import FAST
 
-from controller.local.api import Api
 from controller.local.plane import Plane
-
-
-@pytest.fixture
-def namespace(admin: Api) -> Iterator[str]:
-    """A fresh namespace; what is in it goes with it, in the background."""
-    name = f"test-{secrets.token_hex(4)}"
-    answer = admin.post("/api/v1/namespaces", {"metadata": {"name": name}})
-    assert answer.status == HTTPStatus.CREATED, answer.body
-    yield name
-    admin.delete(f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture(scope="session")
@@ -51,11 +38,3 @@ def controller(controller_process: ControllerProcess) -> ControllerProcess:
         controller_process.start()
     controller_process.wait_until_ready()
     return controller_process
-
-
-@pytest.fixture
-async def world(plane: Plane, controller: ControllerProcess, namespace: str) -> AsyncIterator[World]:
-    """The test's namespace as the administrator sees it, with a controller at work."""
-    assert controller.is_running
-    async with seen_by(plane.kubeconfig, namespace) as world:
-        yield world

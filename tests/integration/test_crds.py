@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.cluster.client import Cluster, connect
+from controller.cluster.client import Cluster
 from controller.cluster.errors import InvalidError
 from controller.cluster.kinds import APPROVAL, EXECUTION, WORKFLOW, kind_of
 from controller.local.api import Answer, Api
@@ -22,19 +21,6 @@ CORPUS = Path(__file__).parents[1] / "data" / "corpus"
 GOOD = sorted((CORPUS / "good").glob("*.yaml"))
 BAD = sorted((CORPUS / "bad").glob("*.yaml"))
 TERMINAL = ["completed", "failed", "rolled_back", "blocked", "degraded"]
-
-
-@pytest.fixture
-async def cluster(plane: Plane) -> AsyncIterator[Cluster]:
-    async with await connect(plane.kubeconfig) as client:
-        yield client
-
-
-@pytest.fixture
-async def controller_cluster(plane: Plane) -> AsyncIterator[Cluster]:
-    """As the controller, who alone may create attempts."""
-    async with await connect(plane.controller_kubeconfig) as client:
-        yield client
 
 
 def example(name: str) -> dict[str, Any]:
@@ -68,8 +54,8 @@ def test_the_api_server_refuses_a_bad_example_and_says_what_is_wrong(plane: Plan
     assert expected in answer.document["message"]
 
 
-async def test_a_workflow_gets_its_defaults_and_no_timeouts(cluster: Cluster, namespace: str) -> None:
-    made = await cluster.create(WORKFLOW, namespace, example("workflow-smallest"))
+async def test_a_workflow_gets_its_defaults_and_no_timeouts(as_admin: Cluster, namespace: str) -> None:
+    made = await as_admin.create(WORKFLOW, namespace, example("workflow-smallest"))
     assert {key: made["spec"][key] for key in ("simulate", "suspend", "ttlSecondsAfterFinished")} == {
         "simulate": False,
         "suspend": False,
@@ -80,9 +66,9 @@ async def test_a_workflow_gets_its_defaults_and_no_timeouts(cluster: Cluster, na
 
 
 @pytest.mark.parametrize("change", [{"suspend": False}, {"ttlSecondsAfterFinished": 5}], ids=["suspend", "ttl"])
-async def test_a_workflow_can_be_paused_and_kept_for_another_time(cluster: Cluster, namespace: str, change: dict[str, Any]) -> None:
-    await cluster.create(WORKFLOW, namespace, example("workflow-everything"))
-    changed = await cluster.patch(WORKFLOW, namespace, "shop", {"spec": change}, strict=True)
+async def test_a_workflow_can_be_paused_and_kept_for_another_time(as_admin: Cluster, namespace: str, change: dict[str, Any]) -> None:
+    await as_admin.create(WORKFLOW, namespace, example("workflow-everything"))
+    changed = await as_admin.patch(WORKFLOW, namespace, "shop", {"spec": change}, strict=True)
     assert changed["spec"] | change == changed["spec"]
 
 
@@ -103,71 +89,69 @@ async def test_a_workflow_can_be_paused_and_kept_for_another_time(cluster: Clust
     ],
 )
 async def test_the_rest_of_a_workflows_spec_stays_as_it_was_written(
-    cluster: Cluster, namespace: str, field: str, change: dict[str, Any]
+    as_admin: Cluster, namespace: str, field: str, change: dict[str, Any]
 ) -> None:
-    await cluster.create(WORKFLOW, namespace, example("workflow-everything"))
+    await as_admin.create(WORKFLOW, namespace, example("workflow-everything"))
     with pytest.raises(InvalidError, match=f"{field} cannot be changed after creation; make another workflow"):
-        await cluster.patch(WORKFLOW, namespace, "shop", {"spec": change})
+        await as_admin.patch(WORKFLOW, namespace, "shop", {"spec": change})
 
 
-async def test_a_change_inside_a_free_form_patch_is_a_change_too(cluster: Cluster, namespace: str) -> None:
-    await cluster.create(WORKFLOW, namespace, example("workflow-patches"))
+async def test_a_change_inside_a_free_form_patch_is_a_change_too(as_admin: Cluster, namespace: str) -> None:
+    await as_admin.create(WORKFLOW, namespace, example("workflow-patches"))
     path = "/spec/workflowDefinition/steps/0/parameters/patchResource/patch/spec/template/metadata/annotations/a"
     with pytest.raises(InvalidError, match="workflowDefinition cannot be changed"):
-        await cluster.patch(WORKFLOW, namespace, "shop", [{"op": "replace", "path": path, "value": "c"}], patch_type="json")
+        await as_admin.patch(WORKFLOW, namespace, "shop", [{"op": "replace", "path": path, "value": "c"}], patch_type="json")
 
 
 @pytest.mark.parametrize("terminal", TERMINAL)
-async def test_a_workflow_that_has_ended_stays_ended(cluster: Cluster, namespace: str, terminal: str) -> None:
-    await cluster.create(WORKFLOW, namespace, example("workflow-smallest"))
-    await cluster.patch(WORKFLOW, namespace, "shop", {"status": {"phase": terminal}}, subresource="status")
+async def test_a_workflow_that_has_ended_stays_ended(as_admin: Cluster, namespace: str, terminal: str) -> None:
+    await as_admin.create(WORKFLOW, namespace, example("workflow-smallest"))
+    await as_admin.patch(WORKFLOW, namespace, "shop", {"status": {"phase": terminal}}, subresource="status")
     for status in ({"phase": "executing"}, {"phase": None}, None):
         with pytest.raises(InvalidError, match="has ended"):
-            await cluster.patch(WORKFLOW, namespace, "shop", {"status": status}, subresource="status")
-    await cluster.patch(WORKFLOW, namespace, "shop", {"status": {"message": "the end"}}, subresource="status")
+            await as_admin.patch(WORKFLOW, namespace, "shop", {"status": status}, subresource="status")
+    await as_admin.patch(WORKFLOW, namespace, "shop", {"status": {"message": "the end"}}, subresource="status")
 
 
-async def test_only_a_degraded_workflow_may_still_be_rolled_back(cluster: Cluster, namespace: str) -> None:
-    await cluster.create(WORKFLOW, namespace, example("workflow-smallest"))
+async def test_only_a_degraded_workflow_may_still_be_rolled_back(as_admin: Cluster, namespace: str) -> None:
+    await as_admin.create(WORKFLOW, namespace, example("workflow-smallest"))
     for phase in ("degraded", "rolling_back", "rolled_back"):
-        await cluster.patch(WORKFLOW, namespace, "shop", {"status": {"phase": phase}}, subresource="status")
+        await as_admin.patch(WORKFLOW, namespace, "shop", {"status": {"phase": phase}}, subresource="status")
     with pytest.raises(InvalidError, match="has ended"):
-        await cluster.patch(WORKFLOW, namespace, "shop", {"status": {"phase": "rolling_back"}}, subresource="status")
+        await as_admin.patch(WORKFLOW, namespace, "shop", {"status": {"phase": "rolling_back"}}, subresource="status")
 
 
 @pytest.mark.usefixtures("no_controller")
-async def test_an_attempt_cannot_be_changed_and_stays_ended(controller_cluster: Cluster, namespace: str) -> None:
-    await controller_cluster.create(EXECUTION, namespace, example("execution-smallest"))
+async def test_an_attempt_cannot_be_changed_and_stays_ended(as_controller: Cluster, namespace: str) -> None:
+    await as_controller.create(EXECUTION, namespace, example("execution-smallest"))
     for change in ({"stepNumber": 2}, {"undoOf": "other"}, {"parameters": {"scaleDeployment": {"replicas": 4}}}):
         with pytest.raises(InvalidError, match="an attempt cannot be changed after creation"):
-            await controller_cluster.patch(EXECUTION, namespace, "shop-step-1", {"spec": change})
-    await controller_cluster.patch(EXECUTION, namespace, "shop-step-1", {"status": {"phase": "Completed"}}, subresource="status")
+            await as_controller.patch(EXECUTION, namespace, "shop-step-1", {"spec": change})
+    await as_controller.patch(EXECUTION, namespace, "shop-step-1", {"status": {"phase": "Completed"}}, subresource="status")
     for status in ({"phase": "failed"}, None):
         with pytest.raises(InvalidError, match="this attempt has ended"):
-            await controller_cluster.patch(EXECUTION, namespace, "shop-step-1", {"status": status}, subresource="status")
+            await as_controller.patch(EXECUTION, namespace, "shop-step-1", {"status": status}, subresource="status")
 
 
-async def test_a_decision_cannot_be_changed_even_by_the_controller(cluster: Cluster, controller_cluster: Cluster, namespace: str) -> None:
-    await cluster.create(APPROVAL, namespace, example("approval"))
+async def test_a_decision_cannot_be_changed_even_by_the_controller(as_admin: Cluster, as_controller: Cluster, namespace: str) -> None:
+    await as_admin.create(APPROVAL, namespace, example("approval"))
     with pytest.raises(InvalidError, match="a decision cannot be changed"):
-        await controller_cluster.patch(APPROVAL, namespace, "shop-by-ann", {"spec": {"decision": "Rejected"}})
+        await as_controller.patch(APPROVAL, namespace, "shop-by-ann", {"spec": {"decision": "Rejected"}})
 
 
 @pytest.mark.usefixtures("no_controller")
-async def test_a_whole_workflow_status_is_kept_to_the_last_field(cluster: Cluster, namespace: str) -> None:
+async def test_a_whole_workflow_status_is_kept_to_the_last_field(as_admin: Cluster, namespace: str) -> None:
     status = json.loads((CORPUS.parent / "workflow_status.json").read_text())
-    await cluster.create(WORKFLOW, namespace, example("workflow-smallest"))
-    written = await cluster.patch(WORKFLOW, namespace, "shop", {"status": status}, subresource="status", strict=True)
+    await as_admin.create(WORKFLOW, namespace, example("workflow-smallest"))
+    written = await as_admin.patch(WORKFLOW, namespace, "shop", {"status": status}, subresource="status", strict=True)
     assert written["status"] == status
 
 
 @pytest.mark.usefixtures("no_controller")
-async def test_a_whole_attempt_status_is_kept_to_the_last_field(controller_cluster: Cluster, namespace: str) -> None:
+async def test_a_whole_attempt_status_is_kept_to_the_last_field(as_controller: Cluster, namespace: str) -> None:
     status = json.loads((CORPUS.parent / "execution_status.json").read_text())
-    await controller_cluster.create(EXECUTION, namespace, example("execution-smallest"))
+    await as_controller.create(EXECUTION, namespace, example("execution-smallest"))
     # No merge patch: that would take the null of "no way back" for "leave it out".
     whole = [{"op": "add", "path": "/status", "value": status}]
-    written = await controller_cluster.patch(
-        EXECUTION, namespace, "shop-step-1", whole, patch_type="json", subresource="status", strict=True
-    )
+    written = await as_controller.patch(EXECUTION, namespace, "shop-step-1", whole, patch_type="json", subresource="status", strict=True)
     assert written["status"] == status

@@ -10,10 +10,5 @@ from controller.local import programs
 
 
 @pytest.fixture(scope="session")
-def opa() -> Path:
-    return programs.provide("opa")["opa"]
-
-
-@pytest.fixture(scope="session")
 def regal() -> Path:
     return programs.provide("regal")["regal"]

@@ -1,13 +1,10 @@
-"""The shipped policies (small ones of our own), and the real OPA."""
+"""Small policies of our own in place of the shipped ones."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-
-BINARIES = Path(os.environ.get("PHASEGATE_CACHE", Path.home() / ".cache" / "phasegate")) / "bin"
 
 GATE = """package kubernaut.gates.dispatch
 
@@ -26,11 +23,6 @@ ACTION = """package kubernaut.actions.scale_deployment
 
 permissions := []
 """
-
-
-@pytest.fixture(scope="session")
-def opa() -> Path:
-    return max(BINARIES.glob("opa-v*"))
 
 
 @pytest.fixture

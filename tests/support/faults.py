@@ -17,10 +17,6 @@ from typing import Self
 import aiohttp
 from aiohttp import web
 
-from controller.cluster.client import Cluster, Page
-from controller.cluster.errors import ThrottledError
-from controller.cluster.kinds import Kind
-
 _HOP = {"host", "connection", "transfer-encoding", "content-length", "keep-alive"}
 
 
@@ -128,12 +124,3 @@ async def until(holds: Callable[[], object], seconds: float, what: str, *, every
         if loop.time() > deadline:
             raise TimeoutError(f"waited {seconds:g} s for {what}")
         await asyncio.sleep(every)
-
-
-async def listed(cluster: Cluster, kind: Kind, namespace: str) -> Page:
-    """List a kind; the API server answers 429 for a moment when a kind is new to it."""
-    while True:
-        try:
-            return await cluster.list(kind, namespace)
-        except ThrottledError:
-            await asyncio.sleep(0.1)

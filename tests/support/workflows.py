@@ -17,9 +17,9 @@ from typing import Any
 from controller.cluster.client import Cluster, PatchBody, connect
 from controller.cluster.errors import NotFoundError
 from controller.cluster.kinds import APPROVAL, CONFIG_MAP, EVENT, EXECUTION, POD, WORKFLOW, Kind, kind_of
-from controller.core.errors import RetryableError
 from controller.core.names import canonical_action
 from controller.core.phases import TERMINAL
+from support.history import listed
 
 Document = dict[str, Any]
 
@@ -238,7 +238,7 @@ class World:
         place, selector = self.namespace if kind.namespaced else None, f"metadata.name={name}"
         try:
             async with asyncio.timeout(seconds):
-                page = await self._listed(kind, selector)
+                page = await listed(self.cluster, kind, place, field_selector=selector)
                 yield page.items[0] if page.items else {}
                 async with aclosing(self.cluster.watch(kind, place, page.resource_version, seconds, field_selector=selector)) as events:
                     async for event in events:
@@ -306,14 +306,6 @@ class World:
 
     def _place(self, document: Document) -> str:
         return str(document["metadata"].get("namespace", self.namespace))
-
-    async def _listed(self, kind: Kind, selector: str) -> Any:
-        while True:
-            try:
-                return await self.cluster.list(kind, self.namespace if kind.namespaced else None, field_selector=selector)
-            except RetryableError:
-                # A kind may be new to the API server, or the connection is one to a server that was killed.
-                await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
