@@ -144,6 +144,7 @@ class StepStatus(Status):
     completion_order: Count | None = Field(default=None, description="The how-manieth step it was to be completed, from 1.")
     rollback_attempts: Count | None = Field(default=None, description="How many attempts to take it back have begun.")
     k8s_execution_ref: StatusReference | None = Field(default=None, alias="k8sExecutionRef", description="The current attempt.")
+    rollback_overwrites: bool | None = Field(default=None, description="Policy lets that attempt take back what others have changed since.")
     rollback_ref: StatusReference | None = Field(default=None, description="The current attempt to take it back.")
 
 

@@ -120,6 +120,19 @@ class AttemptDraft:
         self.status["conditionSince"] = since
         return instant(first)
 
+    def met(self, condition: str) -> None:
+        """What was missing is there."""
+        since = {name: first for name, first in (self.status.get("conditionSince") or {}).items() if name != condition}
+        if since:
+            self.status["conditionSince"] = since
+        else:
+            self.status.pop("conditionSince", None)
+
+    def withdraw(self) -> None:
+        """What was meant to be done was refused on its only try: nothing of it happened, so there is nothing to take back."""
+        self._results(operations=None)
+        self.status.pop("rollbackInformation", None)
+
     def hold(self, phase: str, message: str) -> None:
         """Wait in a phase, saying for what."""
         self._begin()

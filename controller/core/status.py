@@ -320,6 +320,10 @@ class Draft:
         entry = self._edit(number)
         entry["rollbackAttempts"] = attempt + 1
         entry["rollbackRef"] = {"name": start.name, "namespace": self._workflow["metadata"]["namespace"]}
+        if start.overwrite:
+            entry["rollbackOverwrites"] = True
+        else:
+            entry.pop("rollbackOverwrites", None)
         self.starts.append(start)
 
     def undone(self, number: int, message: str) -> None:

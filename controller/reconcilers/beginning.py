@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from controller.cluster.errors import ApiError, ConflictError, InvalidError
+from controller.cluster.errors import AmbiguousError, ApiError, ConflictError, InvalidError, ThrottledError, UnreachableError
 from controller.core import phases
 from controller.core.durations import format_duration
 from controller.core.names import APPROVED_BY_ANNOTATION
@@ -19,11 +19,14 @@ from controller.execute.operations import ForbiddenOperationError, Operator
 from controller.gates.client import Answer, reason_document
 from controller.reconcilers.refusals import RIGHTS_PATIENCE
 from controller.reconcilers.scope import BY_WORKFLOW, Document, Scope, fault_of, lines
+from controller.reconcilers.together import together
 
 _DRY_RUNS_AT_ONCE = 8
 # A target that others write to may move on between the read and the dry-run.
 _REHEARSALS = 3
 _MISSING_RIGHT = "right"
+# A decision on an approval comes as an event; this is for a policy that waits for something else and does not say for how long.
+_LONGEST_LOOK = 30.0
 
 
 async def plan_workflow(scope: Scope) -> None:
@@ -137,7 +140,7 @@ async def _rehearse(scope: Scope, plan: Plan) -> list[Document]:
                 "operations": [o.do.model_dump(exclude_none=True, exclude={"body"}) for o in answer.verdict.operations],
             }
 
-    return list(await asyncio.gather(*(one(dict(step)) for step in plan.steps.values())))
+    return await together(one(dict(step)) for step in plan.steps.values())
 
 
 def _unread(answer: Answer[ActionVerdict]) -> list[Document]:
@@ -159,9 +162,13 @@ async def _rehearsal_errors(scope: Scope, verdict: ActionVerdict) -> tuple[list[
             await operator.rehearse(operation.do)
         except ForbiddenOperationError as exc:
             return [{"status": 422, "reason": "Forbidden by the executor", "message": str(exc)}], False
+        except ThrottledError:
+            continue
+        except (AmbiguousError, UnreachableError):
+            raise
         except ApiError as exc:
             refused = isinstance(exc, ConflictError | InvalidError)
-            moved = refused and await operator.look(operation.do) is Sight.CHANGED
+            moved = refused and await operator.look(operation.do) is not Sight.NOT_APPLIED
             return [{"status": exc.status, "reason": exc.reason, "message": exc.message}], moved
     return [], False
 
@@ -216,10 +223,10 @@ async def _is_approved(scope: Scope) -> bool:
             draft.fail(fault_of(answer, "approval_rejected"))
             return False
         case Decision.WAIT:
-            expires = instant(approval["expiresAt"]) if "expiresAt" in approval else draft.now + timedelta(seconds=30)
-            remedy = next((r.remedy for r in answer.verdict.reasons if r.remedy), "") or ""
-            draft.wait(lines(answer), remedy)
-            scope.look_again(max(expires - draft.now, timedelta(0)) + timedelta(milliseconds=50))
+            draft.wait(lines(answer), next((r.remedy for r in answer.verdict.reasons if r.remedy), "") or "")
+            scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or _LONGEST_LOOK))
+            if "expiresAt" in approval and (expires := instant(approval["expiresAt"])) > draft.now:
+                scope.look_again(expires - draft.now + timedelta(milliseconds=50))
             return False
         case Decision.ALLOW:
             if terms.required and not draft.status["validationResults"].get("approvalReceived"):

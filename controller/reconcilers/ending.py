@@ -88,7 +88,7 @@ async def roll_back(scope: Scope) -> None:
 
 
 def _undo(scope: Scope, number: int, undos: list[Document], *, overwrite: bool) -> bool:
-    """Start the undo of the latest attempt that is not taken back yet; False if nothing of the step is left."""
+    """Start the undo of the latest attempt that is not taken back yet, once it has ended; False if nothing of the step is left."""
     draft, metadata = scope.draft, scope.workflow["metadata"]
     count = draft.step(number).get("rollbackAttempts", 0)
     name = attempt_name(metadata["name"], number, count, rollback=True)
@@ -102,6 +102,8 @@ def _undo(scope: Scope, number: int, undos: list[Document], *, overwrite: bool) 
     taken_back = {u["spec"].get("undoOf") for u in undos}
     for attempt in reversed(scope.attempts().get(number, [])):
         if attempts.sent_operations(attempt) and attempt["metadata"]["name"] not in taken_back:
+            if not attempts.has_ended(attempt):
+                return True
             start = Start(number, count, name, rollback=True, undo_of=attempt["metadata"]["name"], overwrite=overwrite)
             draft.start_undo(number, count, start)
             return True
@@ -149,17 +151,17 @@ def _left(scope: Scope, number: int, undos: list[Document]) -> bool:
 def _start_of_undo(scope: Scope, number: int, undos: dict[int, list[Document]]) -> Start:
     """Derive the undo attempt that a crash kept from being created; the same one, because it is derived from what is on record."""
     entry = scope.draft.step(number)
-    name, count = entry["rollbackRef"]["name"], entry["rollbackAttempts"] - 1
+    name, count, overwrite = entry["rollbackRef"]["name"], entry["rollbackAttempts"] - 1, entry.get("rollbackOverwrites", False)
     spec = scope.graph.steps[number].get("rollbackSpec")
     if spec:
-        return Start(number, count, name, rollback=True, timeout=spec.get("timeout", ""), parameters=spec)
+        return Start(number, count, name, rollback=True, timeout=spec.get("timeout", ""), parameters=spec, overwrite=overwrite)
     taken_back = {u["spec"].get("undoOf") for u in undos.get(number, [])}
     of = next(
         a["metadata"]["name"]
         for a in reversed(scope.attempts().get(number, []))
         if attempts.sent_operations(a) and a["metadata"]["name"] not in taken_back
     )
-    return Start(number, count, name, rollback=True, undo_of=of)
+    return Start(number, count, name, rollback=True, undo_of=of, overwrite=overwrite)
 
 
 def _finish(scope: Scope, answer: Answer[RollbackVerdict], *, stopped: str) -> None:

@@ -33,7 +33,16 @@ from controller.execute.operations import ForbiddenOperationError, Operator
 from controller.gates.client import Answer, FactSource, GateClient
 from controller.gates.questions import attempt_document, workflow_document
 from controller.reconcilers.objects import BY_OWNER, Objects
-from controller.reconcilers.refusals import RIGHTS_PATIENCE, ChangedError, RefusedError, denied, forbidden_read, lines, warnings
+from controller.reconcilers.refusals import (
+    RIGHTS_PATIENCE,
+    ChangedError,
+    GivenUpError,
+    RefusedError,
+    denied,
+    forbidden_read,
+    lines,
+    warnings,
+)
 from controller.settings import Settings
 
 Document = dict[str, Any]
@@ -128,6 +137,7 @@ class _Run:
                 return await self._forbidden(exc.message)
             if fault:
                 return await self._fail(fault)
+            self._draft.met(_MISSING_RIGHT)
             if self._spec.get("simulate"):
                 return await self._complete("simulated: nothing was sent", {})
             self._draft.intend(
@@ -150,6 +160,7 @@ class _Run:
         """Wait for what `action` waits for; a read that was refused is a right that is missing."""
         if refusal := forbidden_read(answer):
             return await self._forbidden(refusal)
+        self._draft.met(_MISSING_RIGHT)
         self._draft.hold(attempts.VALIDATING, lines(answer))
         return await self._wait(answer.verdict.next_check_seconds)
 
@@ -159,6 +170,7 @@ class _Run:
             return _Outcome(await self._carry_out(sure=True))
         except RefusedError:
             self._draft = AttemptDraft(self._execution, self._parts.clock())
+            self._draft.withdraw()
             return _Outcome(None, again=True)
 
     async def _carry_out(self, *, sure: bool) -> timedelta | None:
@@ -181,9 +193,9 @@ class _Run:
                 return await self._forbidden(exc.message)
             except ForbiddenOperationError as exc:
                 return await self._fail(Fault("policy_denied", str(exc), "policy_denied"))
+            except GivenUpError as exc:
+                return await self._fail(exc.fault)
             except ThrottledError as exc:
-                if fault := self._overdue() or self._cancelled():
-                    return await self._fail(fault)
                 return exc.delay or timedelta(seconds=1)
             except ChangedError as exc:
                 reason = "rollback_failed" if self._spec.get("undoOf") else "step_execution_failed"
@@ -207,14 +219,16 @@ class _Run:
                 return {}
             if sight is Sight.CHANGED:
                 raise ChangedError(request, undoing=self._undoing)
+            if fault := self._overdue() or self._cancelled():
+                raise GivenUpError(fault)
         try:
             return await operator.send(request)
         except (ConflictError, InvalidError, NotFoundError) as exc:
-            sight = await operator.look(request)
-            if sight is Sight.APPLIED:
-                return {}
             if sure and alone and not self._undoing:
+                # Whatever is there now, this attempt did not do it.
                 raise RefusedError(str(exc)) from exc
+            if await operator.look(request) is Sight.APPLIED:
+                return {}
             raise ChangedError(request, undoing=self._undoing, cause=exc) from exc
         except UnreachableError:
             raise
@@ -289,7 +303,7 @@ class _Run:
                 return None
             remedy = "compare the object with the recorded undo"
             return Fault("rollback_failed", f"changed_since: {exc.message}", "resource_conflict", remedy)
-        if await operator.look(request) is Sight.CHANGED:
+        if await operator.look(request) is not Sight.NOT_APPLIED:
             raise RetryableError(f"the target changed while it was looked at: {exc}", delay=_FIRST_LOOK) from exc
         return Fault("dry_run_failed", exc.message, "validation_error")
 
@@ -299,6 +313,11 @@ class _Run:
     def _undoing(self) -> bool:
         return bool(self._spec.get("undoOf"))
 
+    @property
+    def _rolls_back(self) -> bool:
+        """An undo of what is on record, or what the author wrote as the step's way back."""
+        return (self._execution["metadata"].get("labels") or {}).get(ROLLBACK_LABEL) == "true"
+
     def _question(self) -> Document:
         """What both gates of an attempt are asked."""
         question: Document = {
@@ -306,7 +325,7 @@ class _Run:
             "step": self._step(),
             "attempt": self._attempt(),
         }
-        if (self._execution["metadata"].get("labels") or {}).get(ROLLBACK_LABEL) == "true" and not self._undoing:
+        if self._rolls_back and not self._undoing:
             question["recorded"] = self._recorded()
         return question
 
@@ -339,11 +358,13 @@ class _Run:
     # time
 
     def _overdue(self) -> Fault | None:
-        limit = parse_duration(self._spec["timeout"]) if self._spec.get("timeout") else self._parts.settings().step_timeout
+        settings = self._parts.settings()
+        usual = settings.rollback_step_timeout if self._rolls_back else settings.step_timeout
+        limit = parse_duration(self._spec["timeout"]) if self._spec.get("timeout") else usual
         if self._parts.clock() - self._draft.started_at() <= limit:
             return None
         waited = (self._draft.status["executionResults"].get("message") or "").strip()
-        allowed = self._spec.get("timeout") or "the step timeout"
+        allowed = self._spec.get("timeout") or ("the rollback step timeout" if self._rolls_back else "the step timeout")
         return Fault("timeout", f"not done within {allowed}" + (f"; it waited for {waited}" if waited else ""), "timeout")
 
     def _cancelled(self) -> Fault | None:

@@ -19,6 +19,14 @@ class RefusedError(Exception):
     """The only try of the first operation was refused: nothing was done, the facts may be read again."""
 
 
+class GivenUpError(Exception):
+    """Nothing is sent any more: the attempt's time is over, or it was cancelled."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
 class ChangedError(Exception):
     """Neither the old nor the new state is there: somebody else changed the target."""
 

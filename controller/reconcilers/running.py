@@ -15,7 +15,7 @@ from controller.core.times import instant
 from controller.core.verdict import CompletionVerdict, ConditionResult, Decision, DispatchVerdict, FailureVerdict
 from controller.gates.client import Answer
 from controller.gates.questions import attempt_document, started_steps, step_document
-from controller.reconcilers.scope import Document, Scope, fault_of, lines
+from controller.reconcilers.scope import Document, Scope, fault_of, lines, owned_by
 
 _HALTS = {"rollback": phases.ROLLING_BACK, "fail": phases.FAILED, "degrade": phases.DEGRADED, "block": phases.BLOCKED}
 _CANCEL_GRACE = timedelta(seconds=30)
@@ -59,7 +59,7 @@ async def _attend(scope: Scope, number: int, executions: list[Document]) -> None
         case attempts.COMPLETED:
             await _attempt_completed(scope, number, execution)
         case attempts.FAILED:
-            await _attempt_failed(scope, number, execution, _fault_of_attempt(execution, number))
+            await attempt_failed(scope, number, execution, _fault_of_attempt(execution, number))
         case _:
             await _still_running(scope, number, execution)
 
@@ -69,14 +69,14 @@ async def _find(scope: Scope, number: int, reference: Document) -> Document | No
     draft, namespace = scope.draft, scope.workflow["metadata"]["namespace"]
     found = await scope.parts.executions.live(namespace, reference["name"])
     if found is not None:
-        if any(o["uid"] == scope.workflow["metadata"]["uid"] for o in found["metadata"].get("ownerReferences") or []):
+        if owned_by(found, scope.workflow):
             return found
         draft.wait(f"the name {reference['name']} is still taken by another owner's leftover; delete that KubernetesExecution")
         scope.look_again(timedelta(seconds=1))
         return None
     if reference.get("uid"):
         fault = Fault("step_creation_failed", f"KubernetesExecution {reference['name']} was deleted by someone", step=number)
-        await _attempt_failed(scope, number, None, fault)
+        await attempt_failed(scope, number, None, fault)
         return None
     draft.restart(number)
     return None
@@ -97,7 +97,7 @@ async def _still_running(scope: Scope, number: int, execution: Document) -> None
             "timeout",
             step=number,
         )
-        await _attempt_failed(scope, number, execution, fault)
+        await attempt_failed(scope, number, execution, fault)
         return
     if CANCEL_ANNOTATION not in (execution["metadata"].get("annotations") or {}):
         scope.cancels.append((execution, "timeout"))
@@ -126,10 +126,10 @@ async def _attempt_completed(scope: Scope, number: int, execution: Document) -> 
             scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 1))
         case Decision.DENY:
             fault = fault_of(answer, "postcondition_failed", step=number, error_type="execution_error")
-            await _attempt_failed(scope, number, execution, fault)
+            await attempt_failed(scope, number, execution, fault)
 
 
-async def _attempt_failed(scope: Scope, number: int, execution: Document | None, fault: Fault) -> None:
+async def attempt_failed(scope: Scope, number: int, execution: Document | None, fault: Fault) -> None:
     """Ask `failure` what a failed attempt leads to."""
     draft = scope.draft
     if draft.halting:
@@ -262,6 +262,10 @@ async def cancel(scope: Scope, reason: str) -> None:
     }
     answer = await scope.session.ask("failure", FailureVerdict, question)
     scope.draft.judged("failure", answer.summary(scope.draft.now))
+    if answer.verdict.decision is Decision.WAIT:
+        scope.draft.wait(lines(answer))
+        scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 1))
+        return
     action = answer.verdict.action if answer.verdict.action in _HALTS else "fail"
     scope.draft.halt(action, Fault(answer.verdict.failure_reason or "cancelled", f"cancelled: {reason}"))
     _halt(scope)

@@ -101,6 +101,11 @@ class Scope:
         return limit
 
 
+def owned_by(execution: Document, workflow: Document) -> bool:
+    """Tell whether an attempt belongs to this very workflow."""
+    return any(o["uid"] == workflow["metadata"]["uid"] for o in execution["metadata"].get("ownerReferences") or [])
+
+
 def fault_of(answer: Answer[Any], reason: str, *, step: int | None = None, error_type: str = "policy_denied") -> Fault:
     """Turn a denial into the record of a failure; the gate's own `failure_reason` beats ours."""
     verdict: Verdict = answer.verdict

@@ -36,8 +36,9 @@ from controller.gates.client import PolicyNotReadyError
 from controller.reconcilers.beginning import plan_workflow, validate_workflow
 from controller.reconcilers.ending import monitor, roll_back
 from controller.reconcilers.objects import BY_OWNER
-from controller.reconcilers.running import cancel, run_steps
-from controller.reconcilers.scope import Document, Parts, Scope
+from controller.reconcilers.running import attempt_failed, cancel, run_steps
+from controller.reconcilers.scope import Document, Parts, Scope, owned_by
+from controller.reconcilers.together import together
 
 _STAGES: dict[str, Callable[[Scope], Awaitable[None]]] = {
     phases.NEW: plan_workflow,
@@ -113,7 +114,7 @@ class WorkflowReconciler:
             workflow = await self._parts.workflows.write_status(workflow, status)
         for notice in draft.notices:
             self._parts.events.emit(workflow, "Warning" if notice.warning else "Normal", notice.reason, notice.message, "Reconcile")
-        await asyncio.gather(*(self._create(scope, start) for start in draft.starts))
+        await together(self._create(scope, start) for start in draft.starts)
         for execution, reason in scope.cancels:
             await self._cancel(execution, reason)
         if draft.phase in phases.TERMINAL:
@@ -164,26 +165,25 @@ class WorkflowReconciler:
         namespace = scope.workflow["metadata"]["namespace"]
         found = await self._parts.executions.live(namespace, start.name)
         ours = found is not None and found["spec"].get("specHash") == body["spec"]["specHash"]
-        if found is None or not ours or not _owned_by(found, scope.workflow):
+        if found is None or not ours or not owned_by(found, scope.workflow):
             raise RetryableError(
                 f"KubernetesExecution {namespace}/{start.name} is another owner's leftover; it is waited for until it is gone",
                 delay=timedelta(seconds=1),
             )
 
     async def _creation_failed(self, scope: Scope, start: Start, exc: ApiError) -> None:
-        """An attempt that the API server will never accept: the step has failed, and the failure gate will be asked."""
+        """An attempt that the API server will never accept: ask the failure gate what that leads to."""
         workflow = self._parts.workflows.cached(scope.workflow["metadata"]["namespace"], scope.workflow["metadata"]["name"])
         if workflow is None:
             return
-        draft = Draft(workflow, self._parts.clock())
+        now = self._parts.clock()
+        fresh = Scope(self._parts, workflow, Draft(workflow, now), scope.plan, self._parts.gates.session(self._parts.facts, now))
         error_type = "insufficient_permissions" if isinstance(exc, ForbiddenError) else "validation_error"
-        fault = Fault("step_creation_failed", str(exc), error_type, step=start.step)
         if start.rollback:
-            draft.undo_failed(start.step, str(exc))
+            fresh.draft.undo_failed(start.step, str(exc))
         else:
-            draft.failed(start.step, fault)
-            draft.halt("fail", fault)
-        await self._parts.workflows.write_status(workflow, draft.final())
+            await attempt_failed(fresh, start.step, None, Fault("step_creation_failed", str(exc), error_type, step=start.step))
+        await self._apply(fresh)
         raise RetryableError(str(exc), delay=timedelta(0)) from exc
 
     def _attempt_object(self, scope: Scope, start: Start) -> Document:
@@ -308,10 +308,6 @@ class WorkflowReconciler:
             except GraphError as exc:
                 raise RetryableError(f"the plan on record cannot be built again: {exc}") from exc
         return plan
-
-
-def _owned_by(execution: Document, workflow: Document) -> bool:
-    return any(o["uid"] == workflow["metadata"]["uid"] for o in execution["metadata"].get("ownerReferences") or [])
 
 
 def workflow_key_of(execution: Document) -> tuple[str, str] | None:

@@ -33,6 +33,7 @@ verdict := object.union_n([
 		"expires_seconds": _expires,
 	}},
 	{"failure_reason": _failure_reason | _answer.decision == "deny"},
+	{"next_check_seconds": 5 | _held},
 ])
 
 # METADATA
@@ -90,7 +91,7 @@ _asked contains {
 	"why": _why(entry),
 	"count": _wanted(entry),
 	"groups": _listed(entry),
-	"not_requester": object.get(entry, "not_requester", false) != false,
+	"not_requester": object.get(entry, "not_requester", false) == true,
 } if {
 	some name
 	some entry in data.kubernaut.rules.approval[name].require_approval
@@ -109,10 +110,37 @@ _asked contains {
 	is_string(entry)
 }
 
+# An entry that would be read more widely than it was meant is not read at all.
 _deny contains reasons.malformed(rules.policy("approval", name), "require_approval", entry) if {
 	some name
 	some entry in data.kubernaut.rules.approval[name].require_approval
-	type_name(entry) in {"boolean", "number", "null", "array", "set"}
+	not _readable[entry]
+}
+
+_readable contains entry if {
+	some name
+	some entry in data.kubernaut.rules.approval[name].require_approval
+	is_string(entry)
+}
+
+_readable contains entry if {
+	some name
+	some entry in data.kubernaut.rules.approval[name].require_approval
+	is_object(entry)
+	_names_groups(object.get(entry, "groups", "anybody"))
+	object.get(entry, "count", 1) >= 1
+	is_number(object.get(entry, "count", 1))
+	is_boolean(object.get(entry, "not_requester", false))
+}
+
+_names_groups(groups) if is_string(groups)
+
+_names_groups(groups) if {
+	type_name(groups) in {"array", "set"}
+	count(groups) > 0
+	every group in groups {
+		is_string(group)
+	}
 }
 
 _why(entry) := entry.reason if {
@@ -123,7 +151,7 @@ _wanted(entry) := max([1, ceil(entry.count)]) if {
 	is_number(entry.count)
 } else := 1
 
-# A group that is not a list still narrows who counts.
+# A group that is not a list narrows who counts as well.
 _listed(entry) := {group | some group in entry.groups; is_string(group)} if {
 	type_name(entry.groups) in {"array", "set"}
 } else := {entry.groups} if {
@@ -195,7 +223,15 @@ _may_count(_) if not _not_requester
 # Without a requester on record nobody can be proven to be somebody else.
 _may_count(decision) if {
 	_not_requester
+	_requester_known
 	decision.approver != input.workflow.spec.requestedBy
+}
+
+_requester_known if count(input.workflow.spec.requestedBy) > 0
+
+_unprovable if {
+	_not_requester
+	not _requester_known
 }
 
 _is_in(_, groups) if count(groups) == 0
@@ -231,11 +267,18 @@ _deny contains {
 
 _wait contains {
 	"code": "approval_required",
-	"message": sprintf("%s (%d of %d approvals%s)", [ask.why, count(_approvers(ask.groups)), ask.count, _of_whom(ask)]),
+	"message": sprintf("%s (%d of %d approvals%s)%s", [ask.why, count(_approvers(ask.groups)), ask.count, _of_whom(ask), _but]),
 	"policy": ask.policy,
 	"remedy": _how,
 } if {
 	some ask in _unmet
+}
+
+# Enough people said yes; what holds the workflow now is a team's rule, or a fact that it asks for. A decision comes as an event, these
+# do not.
+_held if {
+	_answer.decision == "wait"
+	count(_unmet) == 0
 }
 
 _of_whom(ask) := concat("", [_from(ask.groups), _other(ask.not_requester)])
@@ -248,9 +291,15 @@ _other(true) := ", not by the requester"
 
 _other(false) := ""
 
+default _but := ""
+
+_but := "; the workflow does not say who requested it, so nobody can be told from its requester" if _unprovable
+
 default _how := "`phasegate approve` the workflow as a user who may"
 
-_how := sprintf("`phasegate approve %s -n %s` as a user who may", [name, namespace]) if {
+_how := "apply the workflow again under a new name, with spec.requestedBy (`phasegate apply` sets it)" if {
+	_unprovable
+} else := sprintf("`phasegate approve %s -n %s` as a user who may", [name, namespace]) if {
 	name := input.workflow.metadata.name
 	is_string(name)
 	namespace := input.workflow.metadata.namespace

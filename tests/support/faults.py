@@ -1,4 +1,4 @@
-"""A small proxy in front of the API server: it counts what passes, and can end a process at any request.
+"""A small proxy in front of the API server: it counts what passes, can end a process at any request, and lets others meddle.
 
 Two moments matter for a crash: before a request is forwarded (the API server never hears of it), and after it is committed but before
 its answer arrives (the API server did it, nobody here knows).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
@@ -36,6 +36,10 @@ class Seen:
     dry_run: bool
 
 
+Meddler = Callable[[Seen], Awaitable[int | None]]
+"""Called before a counted request is forwarded, to do what others might; a status that it answers is answered instead of the server's."""
+
+
 @dataclass(slots=True)
 class FaultProxy:
     """Forwards to ``server``; ``at`` counts only requests that match ``counted`` (watches and lists of informers never do)."""
@@ -47,6 +51,7 @@ class FaultProxy:
     moment: Moment = Moment.BEFORE
     seen: list[Seen] = field(default_factory=list)
     struck: bool = False
+    meddler: Meddler | None = None
     _session: aiohttp.ClientSession | None = None
     _runner: web.AppRunner | None = None
     url: str = ""
@@ -85,6 +90,9 @@ class FaultProxy:
         if counted:
             hit = len(self.seen) == self.at and not self.struck
             self.seen.append(Seen(request.method, request.path, "dryRun" in request.query))
+            if self.meddler is not None and (status := await self.meddler(self.seen[-1])) is not None:
+                reason = {409: "Conflict", 422: "Invalid"}.get(status, "InternalError")
+                return web.json_response({"kind": "Status", "code": status, "reason": reason, "message": "meddled with"}, status=status)
         if hit and self.moment is Moment.BEFORE:
             self._hit(request)
             raise ConnectionResetError("struck")
