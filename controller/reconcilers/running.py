@@ -25,6 +25,7 @@ async def run_steps(scope: Scope) -> None:
     """See which attempts have ended, start what may start, and leave the phase when nothing is left to do."""
     draft = scope.draft
     own = scope.attempts()
+    draft.proceed()
     for number in draft.executing():
         await _attend(scope, number, own.get(number, []))
     if not draft.halting and draft.all_settled():
@@ -190,9 +191,7 @@ async def _dispatch(scope: Scope) -> None:
         scope.look_again(due - draft.now)
     running = draft.executing()
     if not ready:
-        if running:
-            draft.proceed()
-        elif due is not None:
+        if not running and due is not None:
             draft.wait("the next retry")
         return
     question = {
@@ -234,7 +233,6 @@ def _apply_dispatch(scope: Scope, ready: list[int], answer: Answer[DispatchVerdi
     for number in verdict.start:
         if number in allowed and draft.state(number) == "pending" and not draft.halting:
             draft.start(number)
-    draft.proceed()
     if held := [h.step for h in verdict.hold]:
         why = "; ".join(f"{r.code}: {r.message}" for h in verdict.hold[:3] for r in h.reasons[:1])
         draft.wait(f"held back: {_names(scope, held)}: {why}")
