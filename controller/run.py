@@ -26,7 +26,7 @@ from controller.core.names import SYSTEM_NAMESPACE
 from controller.gates.client import GateClient
 from controller.gates.facts import FactGatherer
 from controller.gates.ledger import BY_TARGET, ExecutionLedger, targets_of
-from controller.observe.health import HealthChecks, TokenGuard, Trouble, health_app, metrics_app, serve
+from controller.observe.health import HealthChecks, TokenGuard, Trouble, health_app, loop_check, metrics_app, serve
 from controller.observe.logs import events as event_log
 from controller.observe.metrics import Metrics
 from controller.policy.check import Checker
@@ -45,7 +45,7 @@ log = event_log(__name__)
 Key = tuple[str, str, str]
 Document = dict[str, Any]
 
-CONTROLLERS = ("workflow", "execution", "remediation", "policy")
+CONTROLLERS = ("workflow", "execution", "policy")
 _WORKERS = 32
 _GATE_DEADLINE = timedelta(seconds=2)
 _FACTS_DEADLINE_SECONDS = 5.0
@@ -132,6 +132,8 @@ class _Controller:
         """Start everything, work until told to stop, then let what runs finish."""
         options = self._options
         self._add_checks()
+        comes_round, pulse = loop_check()
+        self._checks.add_live("loop", comes_round)
         health = await serve(health_app(self._checks), options.health_addr)
         guard = None if options.metrics_open else TokenGuard(self._cluster)
         scrapes = await serve(metrics_app(self._metrics, guard), options.metrics_addr)
@@ -145,6 +147,7 @@ class _Controller:
             log.error("part_ended", part=task.get_name(), error=str(task.exception() or "it returned"))
         await self._queue.stop(_GRACE_SECONDS)
         await self._recorder.drain(2.0)
+        pulse.cancel()
         for task in tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from controller.core.operations import CHANGE_OF
 from controller.core.status import MAX_MESSAGE, Fault
 from controller.core.times import instant, stamp
 from controller.core.verdict import ConditionResult, Operation, OperationRequest
@@ -232,16 +233,13 @@ def _entry(operation: Operation) -> dict[str, Any]:
     return entry
 
 
-_CHANGES = {"patch": "update", "create": "create", "job": "create", "delete": "delete", "evict": "delete"}
-
-
 def _affected(operations: Sequence[Json]) -> list[dict[str, Any]]:
     return [
         {
             "resourceType": o["kind"],
             "namespace": o.get("namespace", ""),
             "name": o["name"],
-            "changeType": _CHANGES[o["verb"]],
+            "changeType": CHANGE_OF[o["verb"]],
         }
         for o in operations
         if o.get("answeredAt")

@@ -33,6 +33,9 @@ _NAMESPACED = {
 _CLUSTER_SCOPED = {("v1", "Node")}
 _SUBRESOURCES = {("Pod", "eviction"), ("Deployment", "scale"), ("StatefulSet", "scale")}
 
+CHANGE_OF = {"patch": "update", "create": "create", "job": "create", "delete": "delete", "evict": "delete"}
+"""Verb of a request to what happens to its object, in the words of status."""
+
 Json = Mapping[str, Any]
 _ABSENT = object()
 

@@ -18,6 +18,9 @@ class MalformedVerdictError(RetryableError):
     """OPA answered something that is not a verdict of this gate; nothing may be concluded from it."""
 
 
+_SHOWN = 5
+
+
 class Decision(StrEnum):
     """deny beats wait beats allow."""
 
@@ -91,6 +94,17 @@ class Verdict(_Answer):
     facts: list[FactRequest]
     failure_reason: Code | None = None
     next_check_seconds: float | int | None = None
+
+    @property
+    def why(self) -> str:
+        """The reasons in one line, the first few of them."""
+        said = [f"{reason.code}: {reason.message}" for reason in self.reasons]
+        return "; ".join(said[:_SHOWN]) + (f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else "")
+
+    @property
+    def remedy(self) -> str:
+        """What the first reason that knows a way out says."""
+        return next((reason.remedy for reason in self.reasons if reason.remedy), "")
 
 
 class PlanningVerdict(Verdict):

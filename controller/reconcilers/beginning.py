@@ -10,7 +10,7 @@ from controller.cluster.errors import AmbiguousError, ApiError, ConflictError, I
 from controller.core import phases
 from controller.core.durations import format_duration
 from controller.core.names import APPROVED_BY_ANNOTATION
-from controller.core.operations import Sight, forbidden
+from controller.core.operations import CHANGE_OF, Sight, forbidden
 from controller.core.plan import GraphError, Plan, build_plan, plan_hash
 from controller.core.status import MAX_MESSAGE, Fault, Notice
 from controller.core.times import instant, stamp
@@ -18,7 +18,7 @@ from controller.core.verdict import ActionVerdict, ApprovalVerdict, Decision, Pl
 from controller.execute.operations import ForbiddenOperationError, Operator
 from controller.gates.client import Answer, reason_document
 from controller.reconcilers.refusals import RIGHTS_PATIENCE
-from controller.reconcilers.scope import BY_WORKFLOW, Document, Scope, fault_of, lines
+from controller.reconcilers.scope import BY_WORKFLOW, Document, Scope, fault_of
 from controller.reconcilers.together import together
 
 _DRY_RUNS_AT_ONCE = 8
@@ -87,7 +87,7 @@ async def _is_safe(scope: Scope) -> bool:
         _wait(scope, answer, "validation")
         return False
     if _may_be_given(scope, verdict):
-        draft.wait(lines(answer), next((r.remedy for r in verdict.reasons if r.remedy), "") or "")
+        draft.wait(answer.verdict.why, answer.verdict.remedy)
         scope.look_again(RIGHTS_PATIENCE / 6)
         return False
     results: Document = {
@@ -101,7 +101,7 @@ async def _is_safe(scope: Scope) -> bool:
     draft.status["validationResults"] = results
     if verdict.decision is Decision.DENY:
         results["validationErrors"] = [r.line()[:MAX_MESSAGE] for r in verdict.reasons[:50]]
-        draft.notices.append(Notice("WorkflowValidationFailed", lines(answer), warning=True))
+        draft.notices.append(Notice("WorkflowValidationFailed", answer.verdict.why, warning=True))
         draft.fail(fault_of(answer, "safety_validation_failed", error_type="validation_error"))
         return False
     return True
@@ -185,7 +185,7 @@ def _dry_run_results(rehearsed: list[Document]) -> Document:
                 "resourceType": o["kind"],
                 "resourceName": o["name"],
                 "namespace": o.get("namespace", ""),
-                "changeType": {"patch": "update", "create": "create", "job": "create"}.get(o["verb"], "delete"),
+                "changeType": CHANGE_OF[o["verb"]],
             }
             for o in entry["operations"]
         )
@@ -216,14 +216,14 @@ async def _is_approved(scope: Scope) -> bool:
         if "requestedAt" not in approval:
             approval["requestedAt"] = stamp(draft.now)
             approval["expiresAt"] = stamp(draft.now + timedelta(seconds=terms.expires_seconds))
-            draft.notices.append(Notice("ApprovalRequired", lines(answer)))
+            draft.notices.append(Notice("ApprovalRequired", answer.verdict.why))
     draft.status["approval"] = approval
     match answer.verdict.decision:
         case Decision.DENY:
             draft.fail(fault_of(answer, "approval_rejected"))
             return False
         case Decision.WAIT:
-            draft.wait(lines(answer), next((r.remedy for r in answer.verdict.reasons if r.remedy), "") or "")
+            draft.wait(answer.verdict.why, answer.verdict.remedy)
             scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or _LONGEST_LOOK))
             if "expiresAt" in approval and (expires := instant(approval["expiresAt"])) > draft.now:
                 scope.look_again(expires - draft.now + timedelta(milliseconds=50))
@@ -286,7 +286,7 @@ def _wait(scope: Scope, answer: Answer[Any], limit: str) -> None:
     began = instant(draft.status[phases.ENTERED[draft.phase]])
     allowed = scope.timeout(limit)
     if draft.now - began > allowed:
-        draft.fail(Fault("timeout", f"{draft.phase} took longer than {format_duration(allowed)}: {lines(answer)}", "timeout"))
+        draft.fail(Fault("timeout", f"{draft.phase} took longer than {format_duration(allowed)}: {answer.verdict.why}", "timeout"))
         return
-    draft.wait(lines(answer), next((r.remedy for r in answer.verdict.reasons if r.remedy), "") or "")
+    draft.wait(answer.verdict.why, answer.verdict.remedy)
     scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 2))

@@ -14,7 +14,7 @@ from controller.core.times import instant
 from controller.core.verdict import Decision, MonitoringVerdict, RollbackVerdict
 from controller.gates.client import Answer
 from controller.gates.questions import started_steps
-from controller.reconcilers.scope import Document, Scope, fault_of, lines
+from controller.reconcilers.scope import Document, Scope, fault_of
 
 
 async def monitor(scope: Scope) -> None:
@@ -26,18 +26,18 @@ async def monitor(scope: Scope) -> None:
     verdict = answer.verdict
     if verdict.decision is Decision.WAIT:
         if draft.now - instant(draft.status["monitoringStartTime"]) <= scope.timeout("monitoring"):
-            draft.wait(lines(answer))
+            draft.wait(answer.verdict.why)
             scope.look_again(timedelta(seconds=verdict.next_check_seconds or 1))
             return
         _result(scope, verdict, outcome="unknown")
         draft.status["failureReason"] = "monitoring_timeout_cannot_verify_success"
-        draft.enter(phases.COMPLETED, f"not confirmed within {format_duration(scope.timeout('monitoring'))}: {lines(answer)}")
+        draft.enter(phases.COMPLETED, f"not confirmed within {format_duration(scope.timeout('monitoring'))}: {answer.verdict.why}")
         return
     _result(scope, verdict, outcome=verdict.outcome)
     if verdict.rollback:
         draft.blame(fault_of(answer, "monitoring_failed", error_type="execution_error"))
-        draft.status["rollbackReason"] = lines(answer)[:1024]
-        draft.enter(phases.ROLLING_BACK, lines(answer))
+        draft.status["rollbackReason"] = answer.verdict.why[:1024]
+        draft.enter(phases.ROLLING_BACK, answer.verdict.why)
     elif verdict.decision is Decision.DENY:
         draft.fail(fault_of(answer, "monitoring_failed", error_type="execution_error"))
     else:
@@ -74,11 +74,11 @@ async def roll_back(scope: Scope) -> None:
     draft.judged("rollback", answer.summary(draft.now))
     verdict = answer.verdict
     if verdict.decision is Decision.WAIT:
-        draft.wait(lines(answer))
+        draft.wait(answer.verdict.why)
         scope.look_again(timedelta(seconds=verdict.next_check_seconds or 1))
         return
     if verdict.decision is Decision.DENY or verdict.stop_for_human:
-        _finish(scope, answer, stopped=lines(answer) or "policy stopped the rollback")
+        _finish(scope, answer, stopped=answer.verdict.why or "policy stopped the rollback")
         return
     for number in verdict.undo:
         if _undo(scope, number, undos.get(number, []), overwrite=number in verdict.overwrite):

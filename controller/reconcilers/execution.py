@@ -40,7 +40,6 @@ from controller.reconcilers.refusals import (
     RefusedError,
     denied,
     forbidden_read,
-    lines,
     warnings,
 )
 from controller.settings import Settings
@@ -161,7 +160,7 @@ class _Run:
         if refusal := forbidden_read(answer):
             return await self._forbidden(refusal)
         self._draft.met(_MISSING_RIGHT)
-        self._draft.hold(attempts.VALIDATING, lines(answer))
+        self._draft.hold(attempts.VALIDATING, answer.verdict.why)
         return await self._wait(answer.verdict.next_check_seconds)
 
     async def _carry_out_prepared(self) -> _Outcome:
@@ -259,7 +258,7 @@ class _Run:
             case Decision.DENY:
                 return await self._fail(denied(answer, "postcondition_failed"))
             case Decision.WAIT:
-                self._draft.hold(attempts.VERIFYING, lines(answer))
+                self._draft.hold(attempts.VERIFYING, answer.verdict.why)
                 return await self._wait(verdict.next_check_seconds)
 
     # asking and rehearsing

@@ -38,10 +38,9 @@ class ChangedError(Exception):
 
 def denied(answer: Answer[Any], reason: str) -> Fault:
     """Turn a denial into the fault of an attempt; the gate's own `failure_reason` beats ours."""
-    first = answer.verdict.reasons[0] if answer.verdict.reasons else None
     why = answer.verdict.failure_reason or reason
     error_type = why if why in _PERMANENT else {"postcondition_failed": "execution_error"}.get(why, "policy_denied")
-    return Fault(why, lines(answer), error_type, (first.remedy or "") if first else "")
+    return Fault(why, answer.verdict.why, error_type, answer.verdict.remedy)
 
 
 def forbidden_read(answer: Answer[Any]) -> str:
@@ -49,11 +48,6 @@ def forbidden_read(answer: Answer[Any]) -> str:
     needed = {request.id for request in answer.verdict.facts if not request.optional}
     refused = (fact for key, fact in answer.facts.items() if key in needed and fact.get("reason") == "forbidden")
     return next((str(fact["message"]) for fact in refused if not fact["available"]), "")
-
-
-def lines(answer: Answer[Any]) -> str:
-    """A verdict's reasons in one line."""
-    return "; ".join(f"{r.code}: {r.message}" for r in answer.verdict.reasons)
 
 
 def warnings(answer: Answer[Any]) -> str:

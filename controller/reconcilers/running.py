@@ -15,7 +15,7 @@ from controller.core.times import instant
 from controller.core.verdict import CompletionVerdict, ConditionResult, Decision, DispatchVerdict, FailureVerdict
 from controller.gates.client import Answer
 from controller.gates.questions import attempt_document, started_steps, step_document
-from controller.reconcilers.scope import Document, Scope, fault_of, lines, owned_by
+from controller.reconcilers.scope import Document, Scope, fault_of, owned_by
 
 _HALTS = {"rollback": phases.ROLLING_BACK, "fail": phases.FAILED, "degrade": phases.DEGRADED, "block": phases.BLOCKED}
 _CANCEL_GRACE = timedelta(seconds=30)
@@ -123,7 +123,7 @@ async def _attempt_completed(scope: Scope, number: int, execution: Document) -> 
             results = (execution.get("status") or {}).get("executionResults") or {}
             draft.completed(number, results.get("message") or "done")
         case Decision.WAIT:
-            draft.wait(f"step {number}: {lines(answer)}")
+            draft.wait(f"step {number}: {answer.verdict.why}")
             scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 1))
         case Decision.DENY:
             fault = fault_of(answer, "postcondition_failed", step=number, error_type="execution_error")
@@ -146,7 +146,7 @@ async def attempt_failed(scope: Scope, number: int, execution: Document | None, 
     answer = await scope.session.ask("failure", FailureVerdict, question)
     draft.judged("failure", answer.summary(draft.now))
     if answer.verdict.decision is Decision.WAIT:
-        draft.wait(f"step {number}: {lines(answer)}")
+        draft.wait(f"step {number}: {answer.verdict.why}")
         scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 1))
         return
     _apply_failure(scope, number, fault, answer)
@@ -213,7 +213,7 @@ async def _dispatch(scope: Scope) -> None:
     if verdict.next_check_seconds is not None:
         scope.look_again(timedelta(seconds=verdict.next_check_seconds))
     if verdict.decision is Decision.WAIT:
-        draft.wait(lines(answer), next((r.remedy for r in verdict.reasons if r.remedy), "") or "")
+        draft.wait(answer.verdict.why, answer.verdict.remedy)
         return
     _apply_dispatch(scope, ready, answer)
 
@@ -261,7 +261,7 @@ async def cancel(scope: Scope, reason: str) -> None:
     answer = await scope.session.ask("failure", FailureVerdict, question)
     scope.draft.judged("failure", answer.summary(scope.draft.now))
     if answer.verdict.decision is Decision.WAIT:
-        scope.draft.wait(lines(answer))
+        scope.draft.wait(answer.verdict.why)
         scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 1))
         return
     action = answer.verdict.action if answer.verdict.action in _HALTS else "fail"

@@ -23,8 +23,6 @@ from controller.settings import Settings
 
 Document = dict[str, Any]
 
-_SHOWN = 5
-
 # The index of approvals by `namespace/name` of the workflow that they speak of.
 BY_WORKFLOW = "workflow"
 
@@ -109,11 +107,4 @@ def owned_by(execution: Document, workflow: Document) -> bool:
 def fault_of(answer: Answer[Any], reason: str, *, step: int | None = None, error_type: str = "policy_denied") -> Fault:
     """Turn a denial into the record of a failure; the gate's own `failure_reason` beats ours."""
     verdict: Verdict = answer.verdict
-    remedy = next((r.remedy for r in verdict.reasons if r.remedy), "") or ""
-    return Fault(verdict.failure_reason or reason, lines(answer), error_type, remedy, step)
-
-
-def lines(answer: Answer[Any]) -> str:
-    """A verdict's reasons in one line."""
-    reasons = [f"{r.code}: {r.message}" for r in answer.verdict.reasons]
-    return "; ".join(reasons[:_SHOWN]) + (f"; and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else "")
+    return Fault(verdict.failure_reason or reason, verdict.why, error_type, verdict.remedy, step)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.core.verdict import CompletionVerdict, Decision, DispatchVerdict, MalformedVerdictError, parse
+from controller.core.verdict import CompletionVerdict, Decision, DispatchVerdict, MalformedVerdictError, PlanningVerdict, parse
 
 GOOD: dict[str, Any] = {"decision": "allow", "reasons": [], "warnings": [], "facts": [], "conditions": []}
 
@@ -38,3 +38,14 @@ def test_anything_else_is_refused_and_the_field_is_named(answer: object, named: 
 def test_numbers_are_not_read_from_strings() -> None:
     with pytest.raises(MalformedVerdictError, match="max_parallel"):
         parse(DispatchVerdict, GOOD | {"start": [], "hold": [], "skip": [], "block": [], "adjustments": [], "max_parallel": "5"})
+
+
+def test_a_verdict_says_its_first_reasons_in_one_line_and_the_first_way_out() -> None:
+    reasons = [
+        {"code": f"code_{n}", "message": f"why {n}", "policy": "dispatch"} | ({"remedy": f"do {n}"} if n > 1 else {}) for n in range(7)
+    ]
+    verdict = parse(PlanningVerdict, {"decision": "deny", "reasons": reasons, "warnings": [], "facts": []})
+    assert verdict.why == "code_0: why 0; code_1: why 1; code_2: why 2; code_3: why 3; code_4: why 4; and 2 more"
+    assert verdict.remedy == "do 2"
+    silent = parse(PlanningVerdict, {"decision": "allow", "reasons": [], "warnings": [], "facts": []})
+    assert (silent.why, silent.remedy) == ("", "")
