@@ -3,7 +3,8 @@
 # description: |
 #   Changes an object by a strategic, merge, JSON or apply patch that the author wrote. The API server first says what would result
 #   (`preview`); the way back is made from that and the object as it was: it restores every field that the patch changes, and no other.
-#   Status, names, owners, finalizers, Secrets and permissions cannot be patched.
+#   Status, names, owners, finalizers, Secrets and permissions cannot be patched, whatever the patch is written as: a directive such as
+#   `$patch` at the top level or directly below metadata is refused, and so is a patch whose preview has other owners or finalizers.
 # custom:
 #   reversible: true
 #   example:
@@ -73,9 +74,11 @@ parameters_valid if {
 _patch_allowed if {
 	_type in {"strategic", "merge", "apply"}
 	is_object(_wanted.patch)
-	count(object.keys(_wanted.patch) & {"status"}) == 0
 	object.get(_wanted.patch, "kind", target.kind) == target.kind
 	object.get(_wanted.patch, "apiVersion", target.apiVersion) == target.apiVersion
+	every key, _ in _wanted.patch {
+		_field_allowed(key)
+	}
 	every key, value in object.get(_wanted.patch, "metadata", {}) {
 		_metadata_allowed(key, value)
 	}
@@ -91,6 +94,13 @@ _patch_allowed if {
 	}
 }
 
+# A directive of the strategic form, as `$patch: replace`, would write the object anew, without its finalizers and owners.
+_field_allowed(key) if {
+	key != "status"
+	startswith(key, "$") == false
+}
+
+# No directives here either.
 _metadata_allowed(key, value) if {
 	key in {"labels", "annotations"}
 	is_object(value)
@@ -182,7 +192,7 @@ preconditions := {
 	"patch_accepted": {
 		"required": true,
 		"timeout": "10s",
-		"message": "the API server must accept the patch in a dry-run",
+		"message": "the API server must accept the patch in a dry-run, and finalizers and owners must stay as they are",
 		"remedy": "try it by hand with kubectl patch --dry-run=server",
 	},
 }
@@ -212,6 +222,9 @@ holds contains "object_exists" if state.object_found
 holds contains "patch_accepted" if {
 	state.preview_found
 	_preview.metadata.uid == _object.metadata.uid
+	every field in ["finalizers", "ownerReferences"] {
+		object.get(_preview.metadata, field, []) == object.get(_object.metadata, field, [])
+	}
 }
 
 holds contains "patch_applied" if patch.landed(_object, _sent)

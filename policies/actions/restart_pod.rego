@@ -2,7 +2,9 @@
 # title: Restart pods
 # description: |
 #   Deletes one pod, or all that a label selector matches (a hundred at most), and waits until their controllers have ready ones in their
-#   place. Only pods that a ReplicaSet, StatefulSet or DaemonSet owns: others would not come back.
+#   place. Only pods that a ReplicaSet, StatefulSet or DaemonSet owns: others would not come back. The selector must say what the pods
+#   have (`app=web`, `tier in (web, api)`, `app`): one that only says what they lack (`!app`, `app!=web`, `app notin (web)`) is refused, as
+#   it matches nearly every pod of the namespace.
 # custom:
 #   reversible: a deleted pod does not come back; its controller makes another
 #   example:
@@ -46,13 +48,20 @@ parameters_valid if {
 	_grace_valid
 }
 
-# Never all pods of a namespace: an empty name needs a selector.
+# Never all pods of a namespace: an empty name needs a selector, and that a term which a pod without labels does not meet.
 parameters_valid if {
 	parameters.object_name(target.namespace)
 	_pod_name == ""
-	regex.match(`^\S`, _selector)
 	_grace_valid
+	some term in _terms
+	regex.match(_positive, term)
 }
+
+# The terms of the selector, with what stands in brackets left out.
+_terms := [trim_space(term) | some term in split(regex.replace(_selector, `\([^()]*\)`, "()"), ",")]
+
+# `key`, `key=value`, `key==value` and `key in (…)`. The server judges the rest of the form.
+_positive := `^[A-Za-z0-9][-A-Za-z0-9_./]*(\s*==?\s*[-A-Za-z0-9_.]*|\s+in\s*\(\))?$`
 
 _grace_valid if parameters.seconds(object.get(_wanted, "gracePeriod", 0)) >= 0
 

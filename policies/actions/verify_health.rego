@@ -2,7 +2,7 @@
 # title: Verify health
 # description: |
 #   Changes nothing. Waits until a Deployment, StatefulSet, DaemonSet or Pod is as it should be. A healthCheckEndpoint is never fetched; it
-#   is a warning unless a probe of the workload asks that path.
+#   is a warning unless an HTTP probe of the workload asks that path.
 # custom:
 #   reversible: true
 #   example:
@@ -91,7 +91,7 @@ state["namespace"] := target.namespace
 state["probed_paths"] := sort({path |
 	some container in _pod_spec.containers
 	some probe in ["readinessProbe", "livenessProbe", "startupProbe"]
-	path := object.get(container[probe], ["httpGet", "path"], "/")
+	path := object.get(container[probe].httpGet, "path", "/")
 })
 
 state["unready_pods"] := count(_pods) - count([pod | some pod in _pods; _well(pod)])
@@ -113,7 +113,7 @@ preconditions := {
 	"endpoint_is_probed": {
 		"required": false,
 		"timeout": "5s",
-		"message": "a probe of the workload should ask the healthCheckEndpoint; nothing else does",
+		"message": "an HTTP probe of the workload should ask the healthCheckEndpoint; nothing else does",
 	},
 }
 

@@ -128,8 +128,8 @@ _readable contains entry if {
 	some entry in data.kubernaut.rules.approval[name].require_approval
 	is_object(entry)
 	_names_groups(object.get(entry, "groups", "anybody"))
-	object.get(entry, "count", 1) >= 1
 	is_number(object.get(entry, "count", 1))
+	object.get(entry, "count", 1) >= 1
 	is_boolean(object.get(entry, "not_requester", false))
 }
 

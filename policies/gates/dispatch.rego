@@ -207,13 +207,21 @@ _warn contains {
 _deny contains reasons.malformed(rules.policy("dispatch", name), "hold", hold) if {
 	some name
 	some hold in data.kubernaut.rules.dispatch[name].hold
-	type_name(object.get(hold, "step", "")) != "number"
+	not _names_step[hold]
 }
 
 _deny contains reasons.malformed(rules.policy("dispatch", name), "skip", skip) if {
 	some name
 	some skip in data.kubernaut.rules.dispatch[name].skip
-	type_name(object.get(skip, "step", "")) != "number"
+	not _names_step[skip]
+}
+
+_names_step contains entry if {
+	some name
+	some effect in ["hold", "skip"]
+	some entry in data.kubernaut.rules.dispatch[name][effect]
+	is_object(entry)
+	is_number(entry.step)
 }
 
 _by_step(why) := [{"step": number, "reasons": sort(lines)} | some number, lines in why]

@@ -40,8 +40,19 @@ claimed(pods, nodes, resource) := total if {
 }
 
 # METADATA
-# description: How much of a resource one pod asks for, the scheduler's way; init containers run before the others, not beside them.
-requested(spec, resource) := max({_requests(spec.containers, resource), _largest(object.get(spec, "initContainers", []), resource)})
+# description: |
+#   How much of a resource one pod asks for: its containers with the sidecars that run beside them, or the largest of the other init
+#   containers with all sidecars (of which some may start only later), whichever is more; and what its runtime class adds.
+requested(spec, resource) := max({running, starting}) + _overhead(spec, resource) if {
+	inits := object.get(spec, "initContainers", [])
+	sidecars := [container | some container in inits; container.restartPolicy == "Always"]
+	others := [container | some container in inits; object.get(container, "restartPolicy", "") != "Always"]
+	beside := _requests(sidecars, resource)
+	running := _requests(spec.containers, resource) + beside
+	starting := _largest(others, resource) + beside
+}
+
+_overhead(spec, resource) := units.parse(object.get(spec, ["overhead", resource], "0"))
 
 _requests(containers, resource) := _sum(quantities, count(quantities)) if {
 	quantities := [container.resources.requests[resource] | some container in containers]

@@ -2,7 +2,8 @@
 # title: Conditions of the catalogue
 # description: |
 #   Whose terms count for the conditions that a step's action declares, which of them hold, and whether there is still time.
-#   A condition is declared as a constant and proven by `holds`; a proof that is undefined leaves it unmet, never absent.
+#   A condition is declared as a constant and proven by `holds`; a proof that is undefined leaves it unmet, never absent. So does a
+#   declaration that cannot be read: nothing proves it.
 package kubernaut.lib.conditions
 
 import data.kubernaut.lib.clock
@@ -14,16 +15,36 @@ import data.kubernaut.lib.clock
 #   ignored here too, whatever planning said, unless the setting allow-condition-loosening is true.
 terms(declared, side) := {type: judged |
 	some type, condition in declared
-	said := array.concat([condition], _changes(type, side))
-	judged := object.union(object.remove(condition, ["timeout"]), {"required": _required(said), "seconds": _seconds(said)})
+	declaration := _declaration(type, condition)
+	said := array.concat([declaration], _changes(type, side))
+	judged := object.union(object.remove(declaration, ["timeout"]), {"required": _required(said), "seconds": _seconds(said)})
 }
+
+# A condition without words of its own is called by its name.
+_declaration(type, condition) := object.union(
+	object.remove(condition, ["message"]),
+	{"message": _message(type, condition), "readable": true},
+) if {
+	is_object(condition)
+} else := {"message": sprintf("%v is declared as something that is no condition", [type]), "readable": false}
+
+_message(type, condition) := condition.message if {
+	is_string(condition.message)
+} else := type
 
 # METADATA
 # description: Each condition as the verdict reports it.
 results(judged, holds) := [result |
 	some type, condition in judged
-	result := {"type": type, "required": condition.required, "passed": type in holds, "message": condition.message}
+	result := {"type": type, "required": condition.required, "passed": _passed(type, condition, holds), "message": condition.message}
 ]
+
+default _passed(_, _, _) := false
+
+_passed(type, condition, holds) if {
+	condition.readable
+	type in holds
+}
 
 # METADATA
 # description: Names of the conditions that do not hold, required ones or the others.

@@ -115,6 +115,15 @@ test_parameters[note] if {
 		"another name": {"p": {"patch": {"metadata": {"name": "other"}}}, "want": false},
 		"another kind": {"p": {"patch": {"kind": "StatefulSet"}}, "want": false},
 		"owners": {"p": {"patch": {"metadata": {"ownerReferences": []}}}, "want": false},
+		"a directive": {"p": {"patch": {"$patch": "replace", "spec": {}}}, "want": false},
+		"a directive in a merge patch": {"p": {"patchType": "merge", "patch": {"$patch": "replace", "spec": {}}}, "want": false},
+		"a directive of another name": {"p": {"patch": {"$retainKeys": ["spec"], "spec": {}}}, "want": false},
+		"a directive below metadata": {"p": {"patch": {"metadata": {"$patch": "replace"}}}, "want": false},
+		"a directive for a list below metadata": {
+			"p": {"patch": {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x/y"]}}},
+			"want": false,
+		},
+		"a directive deeper down": {"p": {"patch": {"spec": {"strategy": {"$patch": "replace"}}}}, "want": true},
 		"labels that are no map": {"p": {"patch": {"metadata": {"labels": null}}}, "want": false},
 		"metadata that is no map": {"p": {"patch": {"metadata": "x"}}, "want": false},
 		"status by a JSON patch": {"p": {"patchType": "json", "patch": [{"op": "remove", "path": "/status"}]}, "want": false},
@@ -172,6 +181,27 @@ test_preconditions[note] if {
 	}
 	got := action.holds with input as objects.question("action", "patch_resource", patching(change, ""), tc.facts)
 	declared - got == tc.unmet
+}
+
+test_owners_and_finalizers_stay_as_they_are[note] if {
+	held := {"finalizers": ["a/b"], "ownerReferences": [{"kind": "App", "name": "shop", "uid": "o-1"}]}
+	some note, tc in {
+		"both stay": {"before": held, "after": held, "want": true},
+		"neither was there": {"before": {}, "after": {}, "want": true},
+		"the finalizers go": {"before": held, "after": object.remove(held, ["finalizers"]), "want": false},
+		"the owners go": {"before": held, "after": object.remove(held, ["ownerReferences"]), "want": false},
+		"a finalizer comes": {"before": {}, "after": {"finalizers": ["a/b"]}, "want": false},
+		"another owner comes": {
+			"before": held,
+			"after": object.union(held, {"ownerReferences": [{"kind": "App", "name": "shop", "uid": "o-2"}]}),
+			"want": false,
+		},
+	}
+	got := action.holds with input as objects.question("action", "patch_resource", patching(change, ""), {
+		"object": objects.found(object.union(objects.deployment, {"metadata": tc.before})),
+		"preview": objects.found(object.union(preview, {"metadata": tc.after})),
+	})
+	got & {"patch_accepted"} == {"patch_accepted" | tc.want}
 }
 
 configmap := {

@@ -178,6 +178,17 @@ test_the_catalogue_entry_is_whole if {
 	count(action.permissions) > 0
 }
 
+test_the_target_is_the_deployment_that_the_parameters_name if {
+	got := action.target with input as asked({})
+	got == target
+}
+
+test_parameters_of_another_action_do_not_count if {
+	other := {"restorePreviousDeployment": {"deployment": "web"}}
+	got := {true | action.parameters_valid with input as objects.question("action", "rollback_deployment", other, {})}
+	got == set()
+}
+
 test_state_is_flat if {
 	got := action.state with input as asked({})
 	got == {

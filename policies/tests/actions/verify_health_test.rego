@@ -122,6 +122,30 @@ test_preconditions[note] if {
 	declared - got == tc.unmet
 }
 
+test_only_an_http_probe_asks_a_path[note] if {
+	some note, tc in {
+		"a path": {"probe": {"httpGet": {"path": "/ready", "port": 80}}, "want": ["/ready"]},
+		"no path is the root": {"probe": {"httpGet": {"port": 80}}, "want": ["/"]},
+		"a socket has none": {"probe": {"tcpSocket": {"port": 80}}, "want": []},
+		"a command has none": {"probe": {"exec": {"command": ["true"]}}, "want": []},
+		"a call has none": {"probe": {"grpc": {"port": 80}}, "want": []},
+	}
+	probed := json.patch(objects.deployment, [{
+		"op": "add",
+		"path": "/spec/template/spec/containers/0/livenessProbe",
+		"value": tc.probe,
+	}])
+	question := objects.question(
+		"action", "verify_health",
+		{"verifyHealth": object.union(of("Deployment").verifyHealth, {"healthCheckEndpoint": "/"})},
+		{"workload": objects.found(probed)},
+	)
+	got := action.state with input as question
+	got.probed_paths == tc.want
+	holds := action.holds with input as question
+	holds & {"endpoint_is_probed"} == {"endpoint_is_probed" | "/" in tc.want}
+}
+
 test_parameters[note] if {
 	some note, tc in {
 		"a Deployment": {"p": of("Deployment").verifyHealth, "want": true},

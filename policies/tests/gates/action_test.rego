@@ -185,6 +185,14 @@ test_an_action_s_faults_are_denied[note] if {
 			"want": {"target_outside_namespace"},
 		},
 		"no target": {"entry": object.remove(_entry, ["target"]), "want": {"target_not_determined"}},
+		"a precondition without words": {
+			"entry": object.union(_entry, {"preconditions": {"ready": {"required": true}}}),
+			"want": {"ready"},
+		},
+		"a precondition that is text": {
+			"entry": object.union(_entry, {"preconditions": {"ready": "it must be ready"}, "holds": {"ready"}}),
+			"want": {"ready"},
+		},
 	}
 	got := _tried(tc.entry)
 	q.codes(got) == tc.want

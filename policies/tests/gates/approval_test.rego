@@ -97,6 +97,62 @@ test_what_teams_ask_for[note] if {
 	got.decision == tc.want
 }
 
+test_an_entry_that_would_widen_who_may_approve_is_denied[note] if {
+	some note, entry in {
+		"groups that are a number": {"groups": 7},
+		"groups that are nothing": {"groups": null},
+		"groups that are a map": {"groups": {"sre": true}},
+		"no groups in the list": {"groups": []},
+		"no groups in the set": {"groups": set()},
+		"a group that is no text": {"groups": ["sre", 7]},
+		"a group in the set that is no text": {"groups": {"sre", null}},
+		"a count in words": {"count": "2"},
+		"a count that is nothing": {"count": null},
+		"a count of nobody": {"count": 0},
+		"a count below nobody": {"count": -3},
+		"not_requester in words": {"not_requester": "false"},
+		"not_requester that is nothing": {"not_requester": null},
+		"a list": ["sre"],
+		"a boolean": false,
+	}
+	got := approval.verdict with input as q.put(_free, "/approvals", [_by("bob", "Approved", _early), _by("eve", "Approved", _early)])
+		with data.kubernaut.settings as q.settings
+		with data.kubernaut.rules.approval as _rule(entry)
+	got.decision == "deny"
+	"rule_is_malformed" in q.codes(got)
+}
+
+test_the_requester_counts_unless_a_team_says_otherwise[note] if {
+	some note, tc in {
+		"unsaid": {"rule": {"reason": "mind this"}, "want": "allow"},
+		"said to count": {"rule": {"not_requester": false}, "want": "allow"},
+		"said not to count": {"rule": {"not_requester": true}, "want": "wait"},
+	}
+	got := approval.verdict with input as q.put(_free, "/approvals", [_by("ann", "Approved", _early)])
+		with data.kubernaut.settings as q.settings
+		with data.kubernaut.rules.approval as _rule(tc.rule)
+	got.decision == tc.want
+}
+
+test_it_asks_again_by_itself_only_where_no_decision_is_awaited[note] if {
+	some note, tc in {
+		"a team waits, and everybody said yes": {"in": q.approval, "rules": {"a": {"wait": {"not_yet"}}}, "want": {5}},
+		"a fact is unknown, and everybody said yes": {
+			"in": q.approval,
+			"rules": {"a": {"facts": {{"id": "x", "verb": "get", "apiVersion": "v1", "kind": "Pod", "name": "x"}}}},
+			"want": {5},
+		},
+		"somebody has yet to decide": {"in": _decided([]), "rules": {}, "want": set()},
+		"a team waits, and somebody has yet to decide": {"in": _decided([]), "rules": {"a": {"wait": {"not_yet"}}}, "want": set()},
+		"nothing is waited for": {"in": q.approval, "rules": {}, "want": set()},
+		"a team denies": {"in": q.approval, "rules": {"a": {"wait": {"not_yet"}, "deny": {"no"}}}, "want": set()},
+	}
+	got := approval.verdict with input as tc["in"]
+		with data.kubernaut.settings as q.settings
+		with data.kubernaut.rules.approval as tc.rules
+	{seconds | seconds := got.next_check_seconds} == tc.want
+}
+
 test_every_team_is_heard_by_itself if {
 	rules := {"a": {"require_approval": {{"count": 2}}}, "b": {"require_approval": {{"groups": ["dba"]}}}}
 	two := [_by("bob", "Approved", _early), _by("eve", "Approved", _early)]
@@ -119,12 +175,22 @@ test_every_team_is_heard_by_itself if {
 	done.decision == "allow"
 }
 
-test_without_a_requester_on_record_nobody_is_proven_to_be_another if {
-	got := approval.verdict with input as q.without(_free, "/workflow/spec/requestedBy")
+test_without_a_requester_on_record_nobody_is_proven_to_be_another[note] if {
+	some note, question in {
+		"absent": q.without(_free, "/workflow/spec/requestedBy"),
+		"empty": q.put(_free, "/workflow/spec/requestedBy", ""),
+	}
+	got := approval.verdict with input as question
 		with data.kubernaut.settings as q.settings
-		with data.kubernaut.rules.approval as _rule({"not_requester": true})
+		with data.kubernaut.rules.approval as _rule({"not_requester": true, "reason": "mind this"})
 	got.decision == "wait"
-	contains(got.reasons[0].message, "not by the requester")
+	{[reason.message, reason.remedy] | some reason in got.reasons} == {[
+		concat("", [
+			"mind this (0 of 1 approvals, not by the requester); ",
+			"the workflow does not say who requested it, so nobody can be told from its requester",
+		]),
+		"apply the workflow again under a new name, with spec.requestedBy (`phasegate apply` sets it)",
+	]}
 }
 
 test_without_the_setting_every_workflow_needs_an_approval if {

@@ -88,6 +88,22 @@ test_decision[note] if {
 			"rules": {"a": {"hold": {{"code": "not_now"}}}},
 			"want": {"decision": "deny", "codes": {"rule_is_malformed"}},
 		},
+		"a hold that is text is denied": {
+			"rules": {"a": {"hold": {"not_now"}}},
+			"want": {"decision": "deny", "codes": {"rule_is_malformed"}},
+		},
+		"a hold that is a number is denied": {
+			"rules": {"a": {"hold": {1}}},
+			"want": {"decision": "deny", "codes": {"rule_is_malformed"}},
+		},
+		"a hold of a step in words is denied": {
+			"rules": {"a": {"hold": {{"step": "1", "code": "not_now"}}}},
+			"want": {"decision": "deny", "codes": {"rule_is_malformed"}},
+		},
+		"a hold of a step that is not ready is none": {
+			"rules": {"a": {"hold": {{"step": 3, "code": "not_now"}}}},
+			"want": {"decision": "allow", "start": [1, 2]},
+		},
 		"a step is skipped where the workflow allows it": {
 			"in": _adaptive,
 			"rules": {"a": {"skip": {{"step": 1, "code": "not_needed"}}}},
@@ -104,6 +120,19 @@ test_decision[note] if {
 		},
 		"a skip without a step is denied": {
 			"rules": {"a": {"skip": {{"code": "not_needed"}}}},
+			"want": {"decision": "deny", "codes": {"rule_is_malformed"}},
+		},
+		"a skip that is text is denied": {
+			"rules": {"a": {"skip": {"not_needed"}}},
+			"want": {"decision": "deny", "codes": {"rule_is_malformed"}},
+		},
+		"a skip that is nothing is denied": {
+			"rules": {"a": {"skip": {null}}},
+			"want": {"decision": "deny", "codes": {"rule_is_malformed"}},
+		},
+		"a skip that is a list is denied, whatever the workflow allows": {
+			"in": _adaptive,
+			"rules": {"a": {"skip": {[1, "not_needed"]}}},
 			"want": {"decision": "deny", "codes": {"rule_is_malformed"}},
 		},
 		"a team's denial stops everything": {

@@ -61,6 +61,20 @@ test_an_action_that_does_not_declare_its_postconditions_is_denied if {
 	[got.decision, got.service_account, got.conditions] == ["deny", "", []]
 }
 
+test_a_postcondition_never_vanishes[note] if {
+	some note, tc in {
+		"without words": {"is": {"required": true}, "holds": set(), "want": ["deny", {"ready"}]},
+		"without words, proven": {"is": {"required": true}, "holds": {"ready"}, "want": ["allow", set()]},
+		"as text": {"is": "it must be ready", "holds": {"ready"}, "want": ["deny", {"ready"}]},
+		"as nothing": {"is": null, "holds": {"ready"}, "want": ["deny", {"ready"}]},
+	}
+	entry := {"permissions": [], "service_account": "own-sa", "postconditions": {"ready": tc.is}, "holds": tc.holds}
+	got := verify.verdict with input as q.verify
+		with data.kubernaut.settings as q.settings
+		with data.kubernaut.actions as {"scale_deployment": entry}
+	[got.decision, q.codes(got)] == tc.want
+}
+
 test_what_is_not_required_only_warns if {
 	starved := q.put(q.verify, "/facts/pods/items/0/status/reason", "Evicted")
 	got := verify.verdict with input as starved

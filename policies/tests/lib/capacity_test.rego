@@ -49,16 +49,38 @@ test_a_pod_asks_for_its_containers_together_or_its_largest_init_container[note] 
 			"want": 2,
 		},
 		"an init container is smaller": {"spec": {"containers": [asking("500m")], "initContainers": [asking("1m")]}, "want": 0.5},
+		"sidecars run beside the containers": {
+			"spec": {"containers": [asking("500m")], "initContainers": [sidecar("250m"), sidecar("250m")]},
+			"want": 1,
+		},
+		"sidecars run beside the other init containers": {
+			"spec": {"containers": [asking("500m")], "initContainers": [sidecar("250m"), asking("1"), asking("2")]},
+			"want": 2.25,
+		},
+		"a sidecar that asks for nothing": {
+			"spec": {"containers": [asking("500m")], "initContainers": [{"restartPolicy": "Always"}]},
+			"want": 0.5,
+		},
+		"the runtime adds to it": {"spec": {"containers": [asking("500m")], "overhead": {"cpu": "250m"}}, "want": 0.75},
+		"the runtime adds to an init container": {
+			"spec": {"containers": [asking("500m")], "initContainers": [asking("1")], "overhead": {"cpu": "250m"}},
+			"want": 1.25,
+		},
+		"the runtime adds something else": {"spec": {"containers": [asking("500m")], "overhead": {"memory": "1Gi"}}, "want": 0.5},
 	}
 	capacity.requested(tc.spec, "cpu") == tc.want
 }
 
 asking(cpu) := {"resources": {"requests": {"cpu": cpu}}}
 
+sidecar(cpu) := object.union(asking(cpu), {"restartPolicy": "Always"})
+
 test_a_quantity_that_cannot_be_read_makes_the_sum_unknown[note] if {
 	some note, sums in {
 		"of a container": {total | total := capacity.requested({"containers": [asking("1"), asking("much")]}, "cpu")},
 		"of an init container": {total | total := capacity.requested({"containers": [], "initContainers": [asking("much")]}, "cpu")},
+		"of a sidecar": {total | total := capacity.requested({"containers": [], "initContainers": [sidecar("much")]}, "cpu")},
+		"of the runtime": {total | total := capacity.requested({"containers": [], "overhead": {"cpu": "much"}}, "cpu")},
 		"of the nodes": {total | total := capacity.allocatable([{"status": {"allocatable": {"cpu": "much"}}}], "cpu")},
 		"of a node that says nothing": {total | total := capacity.allocatable([{"status": {}}], "cpu")},
 		"of the pods": {total | total := capacity.claimed([greedy], [objects.node], "cpu")},

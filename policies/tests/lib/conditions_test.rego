@@ -42,3 +42,29 @@ test_what_nobody_says_is_strict if {
 	got := conditions.terms({"ready": {"message": "it must be ready"}}, "preconditions") with input as {}
 	[got.ready.required, got.ready.seconds] == [true, 0]
 }
+
+test_a_declaration_never_vanishes[note] if {
+	some note, tc in {
+		"words of its own": {"is": {"message": "it must be ready"}, "holds": {"ready"}, "want": [true, "it must be ready"]},
+		"no words": {"is": {"required": true}, "holds": set(), "want": [false, "ready"]},
+		"no words, but a proof": {"is": {"required": true}, "holds": {"ready"}, "want": [true, "ready"]},
+		"words that are none": {"is": {"message": 7}, "holds": set(), "want": [false, "ready"]},
+		"nothing in it": {"is": {}, "holds": set(), "want": [false, "ready"]},
+		"text": {"is": "it must be ready", "holds": {"ready"}, "want": [false, _no_condition]},
+		"a boolean": {"is": true, "holds": {"ready"}, "want": [false, _no_condition]},
+		"nothing": {"is": null, "holds": set(), "want": [false, _no_condition]},
+		"a claim to be readable": {"is": {"readable": false}, "holds": {"ready"}, "want": [true, "ready"]},
+	}
+	judged := conditions.terms({"ready": tc.is}, "preconditions") with input as _asked({}, [])
+	got := conditions.results(judged, tc.holds)
+	[[result.required, result.passed, result.message] | some result in got] == [array.concat([true], tc.want)]
+	conditions.unmet(judged, tc.holds, true) == {"ready" | tc.want[0] == false}
+}
+
+_no_condition := "ready is declared as something that is no condition"
+
+test_an_unmet_condition_without_words_has_a_reason if {
+	judged := conditions.terms({"ready": {}}, "preconditions") with input as _asked({}, [])
+	got := conditions.reason("ready", judged.ready) with input as _asked({}, [])
+	got == {"code": "ready", "message": "ready", "policy": "catalogue.scale"}
+}
