@@ -9,7 +9,7 @@ from controller.cli._exits import CommandError, Exit
 from controller.cli._output import print_answer
 from controller.cli._workflow import Document, add_workflow_arguments, on_cluster, read_workflow, refusals, state_of
 from controller.cluster.client import Cluster
-from controller.cluster.kinds import APPROVAL, Kind
+from controller.cluster.kinds import APPROVAL, WORKFLOW, Kind
 from controller.core.phases import TERMINAL, VALIDATING
 
 Decision = Literal["Approved", "Rejected"]
@@ -34,7 +34,7 @@ async def _decide(cluster: Cluster, arguments: argparse.Namespace, decision: Dec
     workflow = await read_workflow(cluster, namespace, name)
     _expect_waiting(workflow, verb)
     with refusals(f"{verb} workflow {namespace}/{name}", "workflow-approver", namespace):
-        user = await _who_am_i(cluster)
+        user = await who_am_i(cluster)
         body = _approval(workflow, user, decision, arguments.comment)
         made = await _standing(cluster, body)
         already = made is not None
@@ -73,7 +73,7 @@ def _expect_waiting(workflow: Document, verb: str) -> None:
         raise CommandError(f"cannot {verb} workflow {name}: {late}: {state_of(workflow)}" + ("" if asked else f"; {hint}"), Exit.NO)
 
 
-async def _who_am_i(cluster: Cluster) -> Document:
+async def who_am_i(cluster: Cluster) -> Document:
     """The kubeconfig's user as the API server sees it: {username, groups}."""
     review = {"apiVersion": _SELF_REVIEW.api_version, "kind": _SELF_REVIEW.kind}
     user: Document = (await cluster.create(_SELF_REVIEW, None, review))["status"]["userInfo"]
@@ -92,10 +92,18 @@ def _approval(workflow: Document, user: Document, decision: Decision, comment: s
         spec["approverGroups"] = groups
     if comment:
         spec["comment"] = comment
+    # By this the decision goes with its workflow; admission takes no other owner.
+    owner = {
+        "apiVersion": WORKFLOW.api_version,
+        "kind": WORKFLOW.kind,
+        **spec["workflowRef"],
+        "controller": False,
+        "blockOwnerDeletion": False,
+    }
     return {
         "apiVersion": APPROVAL.api_version,
         "kind": APPROVAL.kind,
-        "metadata": {"generateName": f"{metadata['name']}-", "namespace": metadata["namespace"]},
+        "metadata": {"generateName": f"{metadata['name']}-", "namespace": metadata["namespace"], "ownerReferences": [owner]},
         "spec": spec,
     }
 

@@ -108,7 +108,7 @@ class FactGatherer:
                 target = {"apiVersion": request.apiVersion, "kind": request.kind, "namespace": request.namespace, "name": request.name}
                 return {"available": True, "found": True, "observedAt": _now(), **self._ledger.executions(target)}
             case "alerts":
-                return _unavailable("not_configured", "the setting alertmanager-url is empty")
+                return _unavailable("not_implemented", "alerts are not read yet")
             case "history":
                 return _unavailable("not_configured", "there is no audit store")
 

@@ -23,11 +23,11 @@ async def ask_for_approval(world: World) -> Document:
 
 
 @asynccontextmanager
-async def two_have_to_agree(world: World) -> AsyncIterator[None]:
+async def asking_for(world: World, approval: Document) -> AsyncIterator[None]:
     """A team's rule for this namespace, from when it decides until it is taken away."""
-    name = f"pairs-{world.namespace}"
+    name = f"asks-{world.namespace}"
     package = name.replace("-", "_")
-    rule = f'require_approval contains {{"reason": "two agree", "count": 2}} if input.workflow.metadata.namespace == "{world.namespace}"'
+    rule = f'require_approval contains {json.dumps(approval)} if input.workflow.metadata.namespace == "{world.namespace}"'
     module = f"package kubernaut.rules.approval.{package}\n\n{rule}\n"
     system = world.within(SYSTEM)
     await system.create(
@@ -68,6 +68,18 @@ async def test_approving_speaks_for_the_plan_in_the_name_that_the_api_server_kno
     assert phase(end) == "completed", told(end)
 
 
+async def test_a_decision_goes_with_the_workflow_that_it_is_about(world: World, phasegate: Phasegate) -> None:
+    found = await ask_for_approval(world)
+    said = await phasegate("approve", "w", "-n", world.namespace, user="approver")
+    assert said.code == 0, said
+    await world.ended("w")
+    (decision,) = (await world.cluster.list(APPROVAL, world.namespace)).items
+    (owner,) = decision["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == (WORKFLOW.kind, "w", found["metadata"]["uid"])
+    await delete(world, WORKFLOW, "w")
+    await world.gone(APPROVAL, decision["metadata"]["name"])
+
+
 async def test_rejecting_ends_the_workflow_before_anything_is_touched(world: World, phasegate: Phasegate) -> None:
     await ask_for_approval(world)
     said = await phasegate("reject", "w", "-n", world.namespace, "--comment", "not on a Friday", "--output", "json", user="approver")
@@ -80,7 +92,7 @@ async def test_rejecting_ends_the_workflow_before_anything_is_touched(world: Wor
 
 
 async def test_approving_twice_is_one_decision_and_the_second_time_is_told_so(world: World, phasegate: Phasegate) -> None:
-    async with two_have_to_agree(world):
+    async with asking_for(world, {"reason": "two agree", "count": 2}):
         await world.create(workflow("w", tell()))
         await world.until(WORKFLOW, "w", lambda w: "approval_required" in is_waiting(w))
         first = await phasegate("approve", "w", "-n", world.namespace, user="approver")
@@ -91,6 +103,21 @@ async def test_approving_twice_is_one_decision_and_the_second_time_is_told_so(wo
         changed = await phasegate("reject", "w", "-n", world.namespace, user="approver")
         assert changed.code == 0, changed
         assert (await world.ended("w"))["status"]["failureReason"] == "approval_rejected"
+
+
+async def test_a_rule_that_wants_somebody_elses_yes_knows_who_applied_the_workflow(world: World, phasegate: Phasegate) -> None:
+    async with asking_for(world, {"reason": "four eyes", "not_requester": True}):
+        applied = await phasegate("apply", "-", "-n", world.namespace, user="admin", stdin=json.dumps(workflow("w", tell())))
+        assert applied.code == 0, applied
+        await world.until(WORKFLOW, "w", lambda w: "approval_required" in is_waiting(w))
+        own = await phasegate("approve", "w", "-n", world.namespace, user="admin")
+        assert own.code == 0, own
+        await world.until(WORKFLOW, "w", lambda w: bool(w["status"]["approval"]["decisions"]))
+        assert "approval_required" in is_waiting(await world.read(WORKFLOW, "w"))
+        another = await phasegate("approve", "w", "-n", world.namespace, user="approver")
+        assert another.code == 0, another
+        end = await world.ended("w")
+        assert phase(end) == "completed", told(end)
 
 
 async def test_who_may_not_approve_is_told_what_the_api_server_says_and_which_role_it_takes(world: World, phasegate: Phasegate) -> None:

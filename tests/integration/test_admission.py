@@ -24,6 +24,10 @@ def workflow(name: str = "shop", **spec: Any) -> dict[str, Any]:
     }
 
 
+def owner(name: str, uid: str) -> dict[str, str]:
+    return {"apiVersion": "workflowexecution.kubernaut.ai/v1alpha1", "kind": "WorkflowExecution", "name": name, "uid": uid}
+
+
 def approval(name: str = "shop-by-approver", **spec: Any) -> dict[str, Any]:
     decision = {"workflowRef": {"name": "shop", "uid": "3f0a"}, "decision": "Approved", "planHash": "0123456789abcdef"}
     return {
@@ -117,15 +121,52 @@ def test_a_decision_is_neither_deleted_nor_relabelled_by_anyone(
 def test_a_decision_goes_with_its_workflow(kubectl: Kubectl, create: Callable[..., str], namespace: str) -> None:
     create(workflow())
     uid = kubectl("get", "wfe", "shop", "-n", namespace, "-o", "jsonpath={.metadata.uid}")
-    owned = approval()
-    owner = {"apiVersion": "workflowexecution.kubernaut.ai/v1alpha1", "kind": "WorkflowExecution", "name": "shop", "uid": uid}
-    owned["metadata"]["ownerReferences"] = [owner]
+    owned = approval(workflowRef={"name": "shop", "uid": uid})
+    owned["metadata"]["ownerReferences"] = [owner("shop", uid)]
     create(owned, "approver")
     kubectl("delete", "wfe", "shop", "-n", namespace)
     deadline = time.monotonic() + 30
     while kubectl("get", "wfa", "-n", namespace, "-o", "name"):
         assert time.monotonic() < deadline, "the garbage collector could not delete the decision"
         time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        [owner("shop", "another")],
+        [owner("other", "3f0a")],
+        [{**owner("shop", "3f0a"), "kind": "WorkflowApproval"}],
+        [{"apiVersion": "v1", "kind": "ConfigMap", "name": "shop", "uid": "3f0a"}],
+        [owner("shop", "3f0a"), owner("shop", "another")],
+    ],
+    ids=["uid", "name", "kind", "group", "one-more"],
+)
+def test_a_decision_has_no_other_owner_than_its_workflow(create: Callable[..., str], forged: list[dict[str, str]]) -> None:
+    owned = approval()
+    owned["metadata"]["ownerReferences"] = forged
+    said = create(owned, "approver", expect=1)
+    assert "metadata.ownerReferences names another object than spec.workflowRef, WorkflowExecution shop with uid 3f0a" in said
+
+
+@pytest.mark.parametrize(
+    "collector",
+    [
+        "system:serviceaccount:kube-system:generic-garbage-collector",
+        "system:serviceaccount:kube-system:namespace-controller",
+        "system:kube-controller-manager",
+    ],
+)
+def test_only_the_collectors_of_a_cluster_delete_a_decision(
+    kubectl: Kubectl, create: Callable[..., str], namespace: str, collector: str
+) -> None:
+    right = ("--verb=get,delete", "--resource=workflowapprovals.workflowexecution.kubernaut.ai")
+    kubectl("create", "role", "deleter", "-n", namespace, *right)
+    kubectl("create", "rolebinding", "deleter", "-n", namespace, "--role=deleter", "--user=someone", f"--user={collector}")
+    create(approval(), "approver")
+    delete = ("delete", "wfa", "shop-by-approver", "-n", namespace)
+    assert "a decision is neither changed nor deleted" in kubectl(*delete, "--as=someone", expect=1)
+    kubectl(*delete, f"--as={collector}")
 
 
 def test_a_namespace_with_decisions_and_attempts_can_be_deleted(kubectl: Kubectl, create: Callable[..., str]) -> None:
@@ -142,6 +183,7 @@ def test_a_namespace_with_decisions_and_attempts_can_be_deleted(kubectl: Kubectl
 
 def test_an_author_asks_in_their_own_name_only(create: Callable[..., str]) -> None:
     create(workflow("own", requestedBy="author"), "author")
+    create(workflow("unsaid"), "author")
     said = create(workflow("other", requestedBy="admin"), "author", expect=1)
     assert "spec.requestedBy is admin, but you are author" in said
 
