@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from controller.cluster.client import Cluster
-from controller.cluster.errors import Attempted, NotFoundError
+from controller.cluster.errors import Attempted, GoneError, NotFoundError, error_from_answer
 from controller.cluster.kinds import WORKFLOW
 from controller.core.phases import TERMINAL
 
@@ -17,6 +19,7 @@ Document = dict[str, Any]
 
 # One watch request; a connection that died unnoticed is given up after that long.
 _LONGEST_WATCH = 300.0
+_PAUSE = 0.5
 
 _MARKS = {
     "pending": "·",
@@ -79,33 +82,58 @@ async def statuses(cluster: Cluster, namespace: str, name: str, *, seconds: floa
         NotFoundError: there is no such workflow, or no longer.
     """
     deadline = time.monotonic() + seconds
-    seen = await cluster.get(WORKFLOW, namespace, name)
+    seen, version = await _listed(cluster, namespace, name)
     yield seen
-    while (seen.get("status") or {}).get("phase") not in TERMINAL:
+    while not _has_ended(seen):
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError(
                 f"workflow {namespace}/{name} has not ended within {seconds:g} s; it is {(seen.get('status') or {}).get('phase')}"
             )
-        version = seen["metadata"]["resourceVersion"]
-        async for event in _events(cluster, namespace, name, version, min(left, _LONGEST_WATCH)):
-            seen = event
+        try:
+            async with aclosing(_events(cluster, namespace, name, version, min(left, _LONGEST_WATCH))) as events:
+                async for event in events:
+                    seen, version = event, event["metadata"]["resourceVersion"]
+                    yield seen
+                    if _has_ended(seen):
+                        return
+            await _pause(deadline)
+        except GoneError:
+            await _pause(deadline)
+            seen, version = await _listed(cluster, namespace, name)
             yield seen
-            if (seen.get("status") or {}).get("phase") in TERMINAL:
-                return
 
 
-async def _events(cluster: Cluster, namespace: str, name: str, version: str, seconds: float) -> AsyncIterator[Document]:
+async def _listed(cluster: Cluster, namespace: str, name: str) -> tuple[Document, str]:
+    """Read one workflow, and a version to watch from, which unlike the workflow's own is never too old."""
+    page = await cluster.list(WORKFLOW, namespace, field_selector=f"metadata.name={name}")
+    if not page.items:
+        raise NotFoundError(Attempted("get", WORKFLOW.kind, namespace, name), status=404, reason="NotFound", message="there is none")
+    return page.items[0], page.resource_version
+
+
+async def _events(cluster: Cluster, namespace: str, name: str, version: str, seconds: float) -> AsyncGenerator[Document, None]:
+    attempted = Attempted("watch", WORKFLOW.kind, namespace, name)
     watch = cluster.watch(WORKFLOW, namespace, version, seconds, field_selector=f"metadata.name={name}")
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds), aclosing(watch):
             async for event in watch:
-                if event is not None and event["type"] in {"ADDED", "MODIFIED"}:
-                    yield event["object"]
-                elif event is not None and event["type"] == "DELETED":
-                    attempted = Attempted("watch", WORKFLOW.kind, namespace, name)
+                if event is None:
+                    continue
+                obj = event["object"]
+                if event["type"] in {"ADDED", "MODIFIED"}:
+                    yield obj
+                elif event["type"] == "DELETED":
                     raise NotFoundError(attempted, status=404, reason="NotFound", message="it was deleted")
+                elif event["type"] == "ERROR":
+                    raise error_from_answer(attempted, int(obj.get("code", 500)), json.dumps(obj).encode())
     except TimeoutError:
         return
-    finally:
-        await watch.aclose()
+
+
+async def _pause(deadline: float) -> None:
+    await asyncio.sleep(max(0.0, min(_PAUSE, deadline - time.monotonic())))
+
+
+def _has_ended(workflow: Document) -> bool:
+    return (workflow.get("status") or {}).get("phase") in TERMINAL

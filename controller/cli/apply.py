@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from controller.cli._decide import who_am_i
 from controller.cli._exits import CommandError, Exit
 from controller.cli._output import print_answer
 from controller.cli._workflow import Document, add_cluster_arguments, on_cluster, refusals, state_of
@@ -60,8 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _apply_all(cluster: Cluster, arguments: argparse.Namespace, workflows: list[Document]) -> int:
-    applied = [await _apply(cluster, workflow) for workflow in workflows]
-    print_answer(arguments.output, [a.document() for a in applied], (a.line() for a in applied))
+    applied: list[_Applied] = []
+    try:
+        for workflow in workflows:
+            applied.append(await _apply(cluster, workflow))  # noqa: PERF401 - what was applied counts if the next one is refused
+    finally:
+        # An error later in the file does not undo what came before it.
+        if applied:
+            print_answer(arguments.output, [a.document() for a in applied], (a.line() for a in applied))
     return Exit.DONE
 
 
@@ -69,7 +76,7 @@ async def _apply(cluster: Cluster, workflow: Document) -> _Applied:
     namespace, name = workflow["metadata"]["namespace"], workflow["metadata"]["name"]
     with refusals(f"apply workflow {namespace}/{name}", "workflow-author", namespace):
         try:
-            return _Applied("created", await cluster.create(WORKFLOW, namespace, workflow, strict=True))
+            return _Applied("created", await cluster.create(WORKFLOW, namespace, await _asked_for(cluster, workflow), strict=True))
         except AlreadyExistsError:
             before = await cluster.get(WORKFLOW, namespace, name)
         except InvalidError as exc:
@@ -78,6 +85,14 @@ async def _apply(cluster: Cluster, workflow: Document) -> _Applied:
         after = await cluster.patch(WORKFLOW, namespace, name, {"spec": workflow["spec"]}, strict=True)
         changed = after["metadata"]["generation"] != before["metadata"]["generation"]
         return _Applied("changed" if changed else "unchanged", after)
+
+
+async def _asked_for(cluster: Cluster, workflow: Document) -> Document:
+    """The workflow with who asks for it, unless the file says so; once it is there, that cannot change."""
+    if "requestedBy" in workflow["spec"]:
+        return workflow
+    user = await who_am_i(cluster)
+    return {**workflow, "spec": {**workflow["spec"], "requestedBy": user["username"]}}
 
 
 def _documents(file: str) -> list[Any]:

@@ -6,9 +6,12 @@ import argparse
 import asyncio
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from controller.cli._exits import CommandError, Exit
+from controller.gates.client import opa_address
+from controller.observe.health import ListenError, host_and_port
 from controller.observe.logs import start_logging
 from controller.run import CONTROLLERS, Options
 from controller.run import run as run_controller
@@ -21,11 +24,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     defaults = Options()
     parser = commands.add_parser("run", help="the controller, in the foreground")
     parser.add_argument("--kubeconfig", type=Path, help="kubeconfig file (default: the pod's ServiceAccount, else KUBECONFIG)")
-    parser.add_argument("--opa", default=defaults.opa, help="URL of the OPA that decides (default: %(default)s)")
+    parser.add_argument(
+        "--opa", type=_checked(opa_address), default=defaults.opa, help="URL of the OPA that decides (default: %(default)s)"
+    )
     parser.add_argument("--opa-binary", type=Path, help="the opa that checks policies before they are served (default: that on the PATH)")
-    parser.add_argument("--bundle-addr", default=defaults.bundle_addr, help="where OPA fetches its bundle (default: %(default)s)")
-    parser.add_argument("--health-addr", default=defaults.health_addr, help="/healthz and /readyz, host:port (default: %(default)s)")
-    parser.add_argument("--metrics-addr", default=defaults.metrics_addr, help="/metrics, host:port (default: %(default)s)")
+    address = _checked(host_and_port)
+    for flag, default, what in (
+        ("--bundle-addr", defaults.bundle_addr, "where OPA fetches its bundle"),
+        ("--health-addr", defaults.health_addr, "/healthz and /readyz"),
+        ("--metrics-addr", defaults.metrics_addr, "/metrics"),
+    ):
+        parser.add_argument(flag, type=address, default=default, metavar="ADDR", help=f"{what}, host:port (default: %(default)s)")
     parser.add_argument("--metrics-open", action="store_true", help="let anyone read /metrics (for a local control plane only)")
     parser.add_argument("--controllers", default=",".join(CONTROLLERS), help="which of %(default)s to run, separated by commas")
     parser.add_argument("--namespaces", nargs="+", default=[], metavar="NAMESPACE", help="look at these namespaces only (default: all)")
@@ -52,7 +61,29 @@ def run(arguments: argparse.Namespace) -> int:
         namespaces=namespaces,
         opa_program=arguments.opa_binary or _opa_program(),
     )
-    return asyncio.run(run_controller(options))
+    try:
+        return asyncio.run(run_controller(options))
+    except ListenError as exc:
+        addresses = {
+            "--bundle-addr": options.bundle_addr,
+            "--health-addr": options.health_addr,
+            "--metrics-addr": options.metrics_addr,
+        }
+        flags = " and ".join(flag for flag, address in addresses.items() if address == exc.address)
+        raise CommandError(f"{flags}: {exc}") from exc
+
+
+def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
+    """An argument as it was typed, once ``check`` takes it."""
+
+    def typed(text: str) -> str:
+        try:
+            check(text)
+        except ValueError as exc:
+            raise argparse.ArgumentTypeError(str(exc)) from exc
+        return text
+
+    return typed
 
 
 def _opa_program() -> Path:

@@ -110,22 +110,34 @@ def _fault(body: str) -> str:
         return body[:256]
 
 
+def opa_address(url: str) -> tuple[str, int, bool]:
+    """Host, port, and whether TLS is spoken, of a URL like ``http://127.0.0.1:8181``.
+
+    Raises:
+        ValueError: it is no such URL.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port or parts.scheme not in {"http", "https"}:
+        raise ValueError(f"{url!r} is no http(s) URL with host and port; one would be http://127.0.0.1:8181")
+    return host, port, parts.scheme == "https"
+
+
 class GateClient:
     """The connection to one OPA.
 
     Args:
-        url: where OPA listens, for example ``http://127.0.0.1:8181``.
+        url: where OPA listens, see ``opa_address``.
         token: bearer token, where OPA asks for one.
         deadline: how long one evaluation may take; after it there is no decision.
     """
 
     def __init__(self, url: str, *, token: str | None, deadline: timedelta, observe: DecisionObserver) -> None:
-        parts = urlsplit(url)
-        if not parts.hostname or not parts.port:
-            raise ValueError(f"--opa {url!r}: expected a URL with host and port, for example http://127.0.0.1:8181")
-        self._opa = _Opa(
-            host=parts.hostname, port=parts.port, ssl=parts.scheme == "https", token=token, retries=0, timeout=deadline.total_seconds()
-        )
+        host, port, ssl = opa_address(url)
+        self._opa = _Opa(host=host, port=port, ssl=ssl, token=token, retries=0, timeout=deadline.total_seconds())
         self._observe = observe
 
     async def __aenter__(self) -> Self:

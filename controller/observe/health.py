@@ -19,10 +19,13 @@ from cachetools import TTLCache
 from controller.cluster.client import Cluster
 from controller.cluster.errors import ApiError
 from controller.cluster.kinds import ACCESS_REVIEW, TOKEN_REVIEW
+from controller.core.errors import PermanentError
 from controller.observe import logs
 from controller.observe.metrics import CONTENT_TYPE, Metrics
 
 log = logs.events(__name__)
+
+_HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +144,44 @@ class TokenGuard:
         return 200 if access.get("status", {}).get("allowed") is True else 403
 
 
+class ListenError(PermanentError):
+    """An address could not be listened on."""
+
+    def __init__(self, address: str, cause: OSError) -> None:
+        super().__init__(f"cannot listen on {address!r}: {cause}; give a free address as host:port")
+        self.address = address
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port``; an empty host means all interfaces.
+
+    Raises:
+        ValueError: it is no such address.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not (port.isascii() and port.isdecimal()) or int(port) > _HIGHEST_PORT:
+        raise ValueError(f"{address!r} is no host:port; one would be 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
+
+
 async def serve(app: web.Application, address: str) -> web.AppRunner:
-    """Serve on ``host:port`` (an empty host: all interfaces); ``cleanup()`` of the answer ends it."""
-    host, _, port = address.rpartition(":")
+    """Serve on ``host:port`` (see ``host_and_port``); ``cleanup()`` of the answer ends it.
+
+    Raises:
+        ListenError: the address is taken, or not one of this machine.
+    """
+    host, port = host_and_port(address)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
-    except (OSError, ValueError) as exc:
+        await web.TCPSite(runner, host or None, port).start()
+    except OSError as exc:
         await runner.cleanup()
-        message = f"cannot listen on {address!r}: {exc}; give a free address as host:port"
-        raise OSError(message) from exc
+        raise ListenError(address, exc) from exc
     return runner
 
 
-def loop_check(longest_lag: float = 30.0) -> tuple[Check, asyncio.Task[None]]:
+def loop_check(longest_lag: float = 30.0, beat_every: float = 1.0) -> tuple[Check, asyncio.Task[None]]:
     """A live check that fails when the event loop has not come round for ``longest_lag`` seconds; cancel the task to end it.
 
     (It can only be answered late itself; the kubelet's timeout does the rest.)
@@ -166,7 +192,7 @@ def loop_check(longest_lag: float = 30.0) -> tuple[Check, asyncio.Task[None]]:
     async def pulse() -> None:
         while True:
             beat[0] = loop.time()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(beat_every)
 
     def check() -> Trouble | None:
         lag = loop.time() - beat[0]

@@ -170,11 +170,11 @@ class PolicyLoader:
         judged = _Judgement(self._shipped, settings, self._checker, unreadable)
         acceptance = await accept(self.acceptance.accepted, found, judged)
         problems = await self._publish(acceptance, settings, judged)
+        seconds = time.perf_counter() - began
         active = self.revision is not None and await self._activated()
         report = LoadReport(self.revision, active, acceptance, found, setting_problems)
         self._unloadable = problems
         self._late = not active
-        seconds = time.perf_counter() - began
         self._count(report, seconds)
         for name, reasons in acceptance.rejected.items():
             log.warning("policy_rejected", source=name, problems=[str(reason) for reason in reasons])

@@ -52,6 +52,9 @@ class PolicyReporter:
         known = _known_status(config_map)
         if all(known.get(key) == value for key, value in status.items()):
             return
+        if state == "accepted" and known.get("state") == "active" and known.get("digest") == source.digest:
+            # OPA is late with a change elsewhere in the set; this source is part of what it decides by already.
+            return
         # `revision` is that of the moment when this version of this source became active; it is not rewritten when others change.
         status |= {"revision": report.revision or "", "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
         body = {"metadata": {"annotations": {STATUS_ANNOTATION: json.dumps(status)}}}

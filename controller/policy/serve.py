@@ -39,6 +39,7 @@ class BundleServer:
     def __init__(self, observer: StatusObserver | None = None) -> None:
         self.observer = observer
         self._bundle: Bundle | None = None
+        self._errors: list[str] = []
         self._changed = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
@@ -70,9 +71,9 @@ class BundleServer:
 
     async def _answer_bundle(self, request: web.Request) -> web.Response:
         known = request.headers.get("If-None-Match", "").strip('W/"')
-        if known and self.observer is not None:
+        if known:
             # OPA names what it has. Its status plugin stays silent as long as nothing changes, which may be long after our restart.
-            self.observer(known, [])
+            self._tell(known, [] if known == self.revision else self._errors)
         wait = _WAIT.search(request.headers.get("Prefer", ""))
         patience = min(float(wait[1]), _LONGEST_WAIT) if wait else 0.0
         if self._bundle is None:
@@ -104,9 +105,13 @@ class BundleServer:
             return web.Response(status=400, text="this is no OPA status document\n")
         if errors:
             log.warning("opa_refused_bundle", revision=revision, errors=errors)
+        self._tell(revision, errors)
+        return web.Response(status=204)
+
+    def _tell(self, revision: str, errors: list[str]) -> None:
+        self._errors = errors
         if self.observer is not None:
             self.observer(revision, errors)
-        return web.Response(status=204)
 
 
 def _errors(bundle: dict[str, Any]) -> list[str]:

@@ -84,6 +84,18 @@ async def test_who_may_only_look_is_told_which_role_it_takes_to_apply(world: Wor
     assert f"ask for the role workflow-author in namespace {world.namespace}" in said.err
 
 
+@pytest.mark.parametrize("output", ["text", "json"])
+async def test_what_was_applied_before_a_refusal_is_told(world: World, phasegate: Phasegate, output: str) -> None:
+    text = yaml.safe_dump_all([workflow("first", tell()), {**workflow("second", tell()), "spec": {}}, workflow("third", tell())])
+    said = await phasegate("apply", "-", "-n", world.namespace, "-o", output, stdin=text)
+    assert said.code == 2, said
+    assert f"workflow {world.namespace}/second is not valid" in said.err
+    if output == "json":
+        assert [(answer["workflow"], answer["result"]) for answer in json.loads(said.out)] == [("first", "created")]
+    else:
+        assert said.out == f"workflow {world.namespace}/first created; follow it: phasegate watch first -n {world.namespace}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

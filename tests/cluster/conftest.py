@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import json
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,3 +90,18 @@ async def proxied(plane: Plane, proxy: Proxy, tmp_path: Path) -> AsyncIterator[C
     through = kubeconfig(plane.kubeconfig, tmp_path / "proxied.yaml", server=f"https://127.0.0.1:{proxy.port}")
     async with await connect(through) as client:
         yield client
+
+
+@pytest.fixture
+def forget(plane: Plane) -> Callable[[str], Awaitable[None]]:
+    """Makes every resourceVersion before the given one too old."""
+
+    async def forget(version: str) -> None:
+        # etcd forgets, and a restarted API server has no watch cache that would still know.
+        compaction = json.dumps({"revision": version, "physical": True}).encode()
+        url = f"http://127.0.0.1:{port_of(plane, 'etcd')}/v3/kv/compaction"
+        await asyncio.to_thread(lambda: urllib.request.urlopen(url, compaction, timeout=5).read())
+        await asyncio.to_thread(plane.stop, "kube-apiserver")
+        await asyncio.to_thread(plane.start, "kube-apiserver")
+
+    return forget

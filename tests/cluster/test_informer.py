@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from support.planes import port_of
+from support.patience import until
 
 from controller.cluster.client import Cluster
 from controller.cluster.informer import Informer, Rhythm
 from controller.cluster.kinds import CONFIG_MAP
-from controller.local.plane import Plane
 
 NAMESPACE = "default"
 QUICK = Rhythm(resync=600, inactivity=30, first_delay=0.05, longest_delay=0.5)
@@ -34,12 +31,6 @@ async def following(cluster: Cluster, group: str, rhythm: Rhythm = QUICK) -> Asy
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.02)
 
 
 def names(informer: Informer) -> set[str]:
@@ -96,7 +87,9 @@ async def test_a_silent_watch_is_dropped_and_taken_up_again(proxied: Cluster, pr
         await until(lambda: names(informer) == {"silent"})
 
 
-async def test_an_expired_version_means_a_new_list_with_deletions(plane: Plane, proxied: Cluster, proxy: Any, as_admin: Cluster) -> None:
+async def test_an_expired_version_means_a_new_list_with_deletions(
+    forget: Callable[[str], Awaitable[None]], proxied: Cluster, proxy: Any, as_admin: Cluster
+) -> None:
     for name in ("stays", "goes"):
         await as_admin.create(CONFIG_MAP, NAMESPACE, config_map(name, "expired", color="red"))
     async with following(proxied, "expired") as informer:
@@ -105,12 +98,7 @@ async def test_an_expired_version_means_a_new_list_with_deletions(plane: Plane, 
         await proxy.stop()
         await as_admin.delete(CONFIG_MAP, NAMESPACE, "goes")
         latest = await as_admin.create(CONFIG_MAP, NAMESPACE, config_map("comes", "expired", color="blue"))
-        # etcd forgets what was before, and a restarted API server has no watch cache that would still know.
-        compaction = json.dumps({"revision": latest["metadata"]["resourceVersion"], "physical": True}).encode()
-        url = f"http://127.0.0.1:{port_of(plane, 'etcd')}/v3/kv/compaction"
-        await asyncio.to_thread(lambda: urllib.request.urlopen(url, compaction, timeout=5).read())
-        await asyncio.to_thread(plane.stop, "kube-apiserver")
-        await asyncio.to_thread(plane.start, "kube-apiserver")
+        await forget(latest["metadata"]["resourceVersion"])
         await proxy.start()
         await until(lambda: names(informer) == {"stays", "comes"})
         assert gone == ["goes"]

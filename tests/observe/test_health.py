@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,17 @@ import pytest
 from aiohttp import web
 
 from controller.cluster.client import Cluster, Configuration
-from controller.observe.health import HealthChecks, TokenGuard, Trouble, health_app, loop_check, metrics_app, serve
+from controller.observe.health import (
+    HealthChecks,
+    ListenError,
+    TokenGuard,
+    Trouble,
+    health_app,
+    host_and_port,
+    loop_check,
+    metrics_app,
+    serve,
+)
 from controller.observe.metrics import Metrics
 
 
@@ -44,14 +55,17 @@ async def test_a_false_check_makes_it_unready_but_not_dead(path: str, status: in
         assert '"loop": {\n      "ok": true' in text
 
 
-async def test_a_stuck_event_loop_is_dead() -> None:
-    check, pulse = loop_check(longest_lag=0.05)
-    await asyncio.sleep(0)
-    assert check() is None
-    await asyncio.sleep(0.1)
+async def test_an_event_loop_lives_while_it_comes_round_and_is_dead_when_it_is_stuck() -> None:
+    check, pulse = loop_check(longest_lag=0.3, beat_every=0.01)
+    for _ in range(10):
+        await asyncio.sleep(0.05)
+        assert check() is None
+    time.sleep(0.4)  # noqa: ASYNC251 - it shall be stuck
     trouble = check()
     assert trouble is not None
     assert "event loop" in trouble.why
+    await asyncio.sleep(0.05)
+    assert check() is None
     pulse.cancel()
 
 
@@ -113,5 +127,19 @@ async def test_an_address_that_is_taken_is_named() -> None:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         address = f"127.0.0.1:{sock.getsockname()[1]}"
-        with pytest.raises(OSError, match=f"cannot listen on '{address}'"):
+        with pytest.raises(ListenError, match=f"cannot listen on '{address}'"):
             await serve(web.Application(), address)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [("127.0.0.1:8080", ("127.0.0.1", 8080)), (":8080", ("", 8080)), ("[::1]:0", ("::1", 0)), ("localhost:65535", ("localhost", 65535))],
+)
+def test_an_address_is_a_host_and_a_port(address: str, parts: tuple[str, int]) -> None:
+    assert host_and_port(address) == parts
+
+
+@pytest.mark.parametrize("address", ["nonsense", "8080", "localhost:", "localhost:65536", "localhost:-1", "http://localhost:8080", ""])
+def test_what_is_no_address_is_said_with_one_that_would_be(address: str) -> None:
+    with pytest.raises(ValueError, match=r"is no host:port; one would be 127\.0\.0\.1:8080"):
+        host_and_port(address)

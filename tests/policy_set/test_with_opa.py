@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
+import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.patience import until
 
 from controller.cluster.client import Cluster, Configuration
 from controller.cluster.informer import Informer
 from controller.cluster.kinds import CONFIG_MAP
 from controller.observe.metrics import Metrics
+from controller.policy import loader as loading
 from controller.policy.bundle import build_bundle
 from controller.policy.check import Checker, CheckLimits, CheckUnavailableError
 from controller.policy.loader import PolicyLoader
@@ -30,12 +34,6 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.01)
 
 
 def shipped_set(policies: Path) -> PolicySet:
@@ -188,6 +186,25 @@ async def test_what_opa_cannot_activate_is_heard_of(opa: Path, policies: Path, t
         assert (await sidecar.verdict())[0] == good.revision
 
 
+async def test_what_opa_could_not_activate_is_kept_over_its_polls_until_it_has_what_is_served(
+    opa: Path, policies: Path, tmp_path: Path
+) -> None:
+    async with serving(opa, tmp_path) as (server, sidecar, told):
+        good = build_bundle(shipped_set(policies))
+        server.publish(good)
+        await sidecar.start()
+        await sidecar.reaches(good.revision)
+        server.publish(build_bundle(with_team(shipped_set(policies), TEAM.replace("contains 1", "contains x"))))
+        await until(lambda: any(problems for _, problems in told))
+        since = [bool(problems) for _, problems in told].index(True)
+        await until(lambda: len(told) > since + 5)
+        assert [problems for revision, problems in told[since:] if revision == good.revision and not problems] == []
+
+        mended = build_bundle(with_team(shipped_set(policies), TEAM))
+        server.publish(mended)
+        await until(lambda: told[-1] == (mended.revision, []))
+
+
 class Folder:
     """The ConfigMaps of kubernaut-system, in an informer's cache."""
 
@@ -270,6 +287,19 @@ async def test_a_shipped_set_that_does_not_compile_serves_nothing_and_says_why(o
     assert loader.revision is None
     assert trouble is not None
     assert "gates.dispatch.rego:3:12: var x is unsafe" in trouble.why
+
+
+async def test_the_time_of_a_load_ends_when_the_set_is_served_however_late_opa_is(
+    opa: Path, policies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_ACTIVATION_PATIENCE", 0.5)
+    metrics = Metrics()
+    loader = PolicyLoader(read_shipped(policies), Folder().informer, Checker(opa), BundleServer(), environ={}, metrics=metrics)
+    began = time.monotonic()
+    assert not (await loader.load()).active
+    elapsed = time.monotonic() - began
+    (measured,) = re.findall(rb"^kubernaut_policy_load_duration_seconds_sum (\S+)$", metrics.exposition(), re.MULTILINE)
+    assert 0 < float(measured) < elapsed - 0.5 + 0.05
 
 
 async def test_readiness_goes_by_what_opa_has_not_by_what_it_once_complained_of(opa: Path, policies: Path) -> None:

@@ -6,7 +6,6 @@ its answer arrives (the API server did it, nobody here knows).
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Callable
@@ -118,17 +117,3 @@ class FaultProxy:
         self.strike()
         if request.transport is not None:
             request.transport.abort()
-
-
-async def until(holds: Callable[[], object], seconds: float, what: str, *, every: float = 0.02) -> None:
-    """Wait until something holds.
-
-    Raises:
-        TimeoutError: it does not within ``seconds``; ``what`` says what was waited for.
-    """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while not holds():
-        if loop.time() > deadline:
-            raise TimeoutError(f"waited {seconds:g} s for {what}")
-        await asyncio.sleep(every)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -250,9 +250,17 @@ class World:
             return
 
     async def changes(self, kind: Kind, name: str, seconds: float) -> list[Document]:
-        """What is written to an object in the next ``seconds``."""
-        seen = [found async for found in self.states_of(kind, name, seconds)]
-        return seen[1:]
+        """What is written to an object in ``seconds``, which begin when it was seen for the first time."""
+        written: list[Document] = []
+        async with aclosing(self.states_of(kind, name, PATIENCE + seconds)) as states:
+            seen = await anext(states, {})
+            assert seen, "nothing was observed"
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    async for found in states:
+                        written.append(found)  # noqa: PERF401 - what came before the end of the window is kept
+                    raise AssertionError(f"the watch of {kind.kind} {name} ended before {seconds:g} s were over")
+        return written
 
     async def attempts(self, name: str, *, rollback: bool = False) -> list[Document]:
         """The attempts of a workflow, or its undo attempts, by name."""
