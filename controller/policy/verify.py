@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ _A_TEST_TAKES = "60s"
 _GATES = sorted(GATES - {"mapping"})
 _ENTRYPOINTS = ("verdict", "shadow")
 _COVERED = ("gates", "actions")
+_TABLE = re.compile(r"test_\w+\[[^\]]*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +140,27 @@ def _untested(policies: Path) -> Iterator[str]:
 
 
 def test_problems(tree: Tree) -> list[str]:
-    """Tests that fail, and lines of gates and actions that no test reaches."""
+    """Tests that fail, tables of cases that are empty, and lines of gates and actions that no test reaches."""
     good, out, _ = tree.run(tree.opa, "test", "--timeout", _A_TEST_TAKES, "--coverage", "--format", "json", tree.policies.name)
     if not good:
         # With coverage asked for, OPA does not tell which test failed.
         _, out, err = tree.run(tree.opa, "test", "--timeout", _A_TEST_TAKES, "--format", "pretty", tree.policies.name)
         return ["with coverage the tests fail; without it OPA says:", *_lines(out + err)]
-    return list(_uncovered(json.loads(out)["files"], tree.policies))
+    files = json.loads(out)["files"]
+    return [*_without_cases(files, tree.policies), *_uncovered(files, tree.policies)]
+
+
+def _without_cases(files: Mapping[str, Any], policies: Path) -> Iterator[str]:
+    """Find `test_x[note]` without a single case, which OPA lets pass.
+
+    Its head is reached once for each case that holds, and a case that does not hold fails the run: an unreached head had no case.
+    """
+    for file in sorted((policies / "tests").rglob("*.rego")):
+        place = str(file.relative_to(policies.parent))
+        unreached = {gap["start"]["row"] for gap in files.get(place, {}).get("not_covered") or []}
+        for row, line in enumerate(file.read_text().splitlines(), 1):
+            if (table := _TABLE.match(line)) and (row in unreached or place not in files):
+                yield f"{place}:{row}: {table[0]} has no case: one undefined cell empties its whole table; give every cell a value"
 
 
 def _uncovered(files: Mapping[str, Any], policies: Path) -> Iterator[str]:

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
-from support.faults import until
 from support.forking import ForkServer
 from support.history import watched
+from support.patience import until
+from support.workflows import DEPLOYMENT, known
 
 from controller.cluster.client import Cluster, connect
-from controller.cluster.kinds import APPROVAL, CONFIG_MAP, EXECUTION, WORKFLOW, Kind, kind_of
+from controller.cluster.kinds import APPROVAL, CONFIG_MAP, EXECUTION, WORKFLOW, Kind
 from controller.core.phases import TERMINAL
 from controller.local.plane import Plane
 from controller.paths import ROOT
@@ -27,15 +28,6 @@ EXAMPLES = ROOT / "examples" / "payment-api"
 KILLS = 6
 # Its steps 2 and 3 patch one Deployment at the same time.
 CONTENDED = "1-remediation.yaml"
-
-
-def known(api_version: str, kind: str) -> Kind:
-    found = kind_of(api_version, kind)
-    assert found is not None
-    return found
-
-
-DEPLOYMENT = known("apps/v1", "Deployment")
 
 
 def documents(name: str, namespace: str) -> list[Document]:

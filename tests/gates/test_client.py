@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from controller.core.verdict import CompletionVerdict, Decision, FactRequest, Ma
 from controller.gates.client import GateClient, PolicyNotReadyError, RevisionChangedError, Session
 
 Document = dict[str, Any]
+Reply = Document | web.Response
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
@@ -44,11 +46,13 @@ class Facts:
 
 
 @asynccontextmanager
-async def session(reply: Callable[[Document], Document | web.Response], facts: Facts | None = None) -> AsyncIterator[Session]:
+async def session(reply: Callable[[Document], Reply | Awaitable[Reply]], facts: Facts | None = None) -> AsyncIterator[Session]:
     """A session with an OPA of the test's own, which answers what ``reply`` makes of the input."""
 
     async def data(request: web.Request) -> web.Response:
         made = reply((await request.json())["input"])
+        if isinstance(made, Awaitable):
+            made = await made
         return made if isinstance(made, web.Response) else web.json_response(made)
 
     app = web.Application()
@@ -110,6 +114,16 @@ async def test_an_opa_that_cannot_be_reached_is_no_decision() -> None:
     async with GateClient("http://127.0.0.1:1", token=None, deadline=timedelta(seconds=0.5), observe=lambda *_: None) as client:
         with pytest.raises(PolicyNotReadyError, match="gate completion gave no decision"):
             await client.session(Facts(), NOW).ask("completion", CompletionVerdict, {})
+
+
+async def test_an_opa_that_never_answers_is_no_decision_after_the_deadline() -> None:
+    async def never(_: Document) -> Document:
+        await asyncio.Event().wait()
+        return answer(verdict())
+
+    async with session(never) as asking, asyncio.timeout(5):
+        with pytest.raises(PolicyNotReadyError, match="gate completion gave no decision"):
+            await asking.ask("completion", CompletionVerdict, {})
 
 
 async def test_facts_are_read_in_rounds_and_only_what_is_new() -> None:

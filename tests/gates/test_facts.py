@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from contextlib import closing
 from typing import Any
 
 import pytest
+from support.workflows import NAMESPACE
 
-from controller.cluster.client import Cluster
+from controller.cluster.client import Cluster, Configuration
 from controller.cluster.kinds import CONFIG_MAP, kind_of
 from controller.core.names import service_account_user
 from controller.core.verdict import FactRequest
@@ -64,9 +68,12 @@ async def test_a_kind_that_is_not_listed_is_never_read(as_controller: Cluster, k
 async def test_the_values_of_a_secret_are_replaced_by_digests(as_admin: Cluster) -> None:
     secret = kind_of("v1", "Secret")
     assert secret is not None
-    await as_admin.create(secret, "default", {"metadata": {"name": "facts-secret"}, "data": {"password": CANARY}})
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps({"data": {"password": CANARY}}), "team": "shop"}
+    metadata = {"name": "facts-secret", "annotations": applied}
+    await as_admin.create(secret, "default", {"metadata": metadata, "data": {"password": CANARY}})
     got = await ask(as_admin, None, verb="get", apiVersion="v1", kind="Secret", namespace="default", name="facts-secret")
     assert got["object"]["data"]["password"].startswith("sha256:")
+    assert got["object"]["metadata"]["annotations"] == {"team": "shop"}
     assert CANARY not in str(got)
 
 
@@ -88,7 +95,37 @@ async def test_only_an_attempt_may_preview(as_controller: Cluster) -> None:
     assert (got["available"], got["reason"]) == (False, "invalid_request")
 
 
-@pytest.mark.parametrize("verb", ["alerts", "history"])
-async def test_a_source_that_is_not_set_up_says_so(as_controller: Cluster, verb: str) -> None:
+@pytest.mark.parametrize(
+    ("verb", "reason", "message"),
+    [("alerts", "not_implemented", "alerts are not read yet"), ("history", "not_configured", "there is no audit store")],
+)
+async def test_a_source_that_is_not_there_yet_says_so(as_controller: Cluster, verb: str, reason: str, message: str) -> None:
     got = await ask(as_controller, None, verb=verb)
-    assert (got["available"], got["reason"]) == (False, "not_configured")
+    assert (got["available"], got["reason"], got["message"]) == (False, reason, message)
+
+
+async def test_a_server_that_never_answers_is_unknown_after_the_deadline() -> None:
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            await reader.read()
+
+    silent = await asyncio.start_server(listen, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    wanted = FactRequest.model_validate({"id": "it", "verb": "get", "apiVersion": "v1", "kind": "Pod", "namespace": "n", "name": "p"})
+    async with silent, Cluster(Configuration(host=f"http://127.0.0.1:{port}")) as cluster, asyncio.timeout(5):
+        facts = FactGatherer(cluster, Ledger(), deadline=0.2, observe=lambda *_: None)
+        got = (await facts.read([wanted], identity=None, fresh=True))["it"]
+    assert (got["available"], got["reason"], got["message"]) == (False, "timeout", "not read within 0.2 s")
+
+
+async def test_a_kind_that_is_kept_for_a_while_is_read_anew_when_it_has_to_be_fresh(as_admin: Cluster, namespace: str) -> None:
+    facts = FactGatherer(as_admin, Ledger(), deadline=5, observe=lambda *_: None)
+    wanted = FactRequest.model_validate({"id": "it", "verb": "get", "apiVersion": "v1", "kind": "Namespace", "name": namespace})
+
+    async def team(*, fresh: bool) -> str:
+        found = (await facts.read([wanted], identity=None, fresh=fresh))["it"]
+        return str(found["object"]["metadata"]["labels"].get("team"))
+
+    assert await team(fresh=False) == "None"
+    await as_admin.patch(NAMESPACE, None, namespace, {"metadata": {"labels": {"team": "shop"}}})
+    assert [await team(fresh=fresh) for fresh in (False, True, False)] == ["None", "shop", "shop"]

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -51,14 +50,6 @@ def create_config_map(plane: local.Plane, name: str) -> None:
 
 def has_config_map(plane: local.Plane, name: str) -> bool:
     return api_of(plane).get(f"/api/v1/namespaces/default/configmaps/{name}").status == HTTPStatus.OK
-
-
-def eventually(check: Callable[[], Any], seconds: float = 15) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture(scope="module")

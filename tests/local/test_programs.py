@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -131,9 +130,10 @@ def test_a_missing_program_is_built_with_progress_on_stderr_and_its_path_on_stdo
 def test_an_interrupted_build_leaves_no_half_program_and_the_next_one_resumes(tmp_path: Path) -> None:
     environment = go_environment(tmp_path)
     with subprocess.Popen(
-        [sys.executable, "-m", "controller.local.programs", "etcd"], cwd=paths.ROOT, env=environment, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "controller.local.programs", "etcd"], cwd=paths.ROOT, env=environment, stderr=subprocess.PIPE, text=True
     ) as interrupted:
-        time.sleep(0.7)
+        assert interrupted.stderr is not None
+        assert any("all of it is done in about" in line for line in interrupted.stderr), "the build did not begin"
         interrupted.send_signal(signal.SIGKILL)
     whole = [path for path in (tmp_path / "phasegate" / "bin").iterdir() if not path.name.startswith(".") and path.suffix != ".part"]
     assert whole == []

@@ -66,6 +66,30 @@ def test_what_is_wrong_is_told_with_its_place(tree: verify.Tree, check: str, spo
     assert any(told in problem for problem in problems), problems
 
 
+_TABLES = """package a_test
+
+test_full[note] if {
+	some note, tc in {"one": {"in": 1}, "two": {"in": 2}}
+	tc.in > 0
+}
+
+test_empty[note] if {
+	some note, tc in {"one": {"in": 1}, "two": {"in": input.nowhere}}
+	tc.in > 0
+}
+"""
+
+
+def test_a_table_that_an_undefined_cell_empties_is_told_though_opa_lets_it_pass(opa: Path, regal: Path, tmp_path: Path) -> None:
+    file = tmp_path / "policies" / "tests" / "a_test.rego"
+    file.parent.mkdir(parents=True)
+    file.write_text(_TABLES)
+    problems = verify.CHECKS["tests"](verify.Tree(tmp_path / "policies", paths.SCHEMAS, opa, regal))
+    assert problems == [
+        "policies/tests/a_test.rego:8: test_empty[note] has no case: one undefined cell empties its whole table; give every cell a value"
+    ]
+
+
 def test_every_check_is_made_whatever_fails_first(tree: verify.Tree, capsys: pytest.CaptureFixture[str]) -> None:
     _append("gates/rollback.rego", "\n\n\n\nx  :=   1\n")(tree.policies)
     found = verify.verify(tree, ["format", "negation", "conventions"])
