@@ -117,8 +117,10 @@ async def one_run(bench: Bench, at: int, moment: Moment) -> tuple[History, int]:
             # What a second controller would still do, it does now.
             await asyncio.sleep(0.05)
         finally:
-            for pid in pids:
-                forks.kill(pid)
+            # A request that a killed controller has left on its way must not kill it a second time.
+            proxy.disarm()
+            while pids:
+                forks.kill(pids.pop())
     await cluster.delete(NAMESPACE, None, namespace)
     return history, count
 

@@ -82,6 +82,10 @@ class FaultProxy:
         self.seen, self.struck = [], False
         self.at, self.moment, self.strike = at, moment, strike
 
+    def disarm(self) -> None:
+        """Strike no more; what was seen stays."""
+        self.at = -1
+
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         counted = bool(self.counted.search(f"{request.method} {request.path}")) and "watch" not in request.query
