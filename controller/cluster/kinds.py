@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from controller.core.errors import PermanentError
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -33,17 +35,27 @@ class Kind:
         """The URL path of the collection, of one object, or of a subresource of it.
 
         ``namespace`` None on a namespaced kind means all namespaces; on a cluster-scoped kind it is ignored.
+
+        Raises:
+            PermanentError: namespace or name would make the path that of something else.
         """
         parts = [f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"]
         if self.namespaced and namespace is not None:
-            parts += ["namespaces", quote(namespace, safe="")]
+            parts += ["namespaces", quote(_segment(namespace), safe="")]
         parts.append(self.plural)
         if name is not None:
             # A colon is usual in the names of RBAC objects and users; everything else that matters in a path is quoted.
-            parts.append(quote(name, safe=":"))
+            parts.append(quote(_segment(name), safe=":"))
         if subresource is not None:
             parts.append(subresource)
         return "/".join(parts)
+
+
+def _segment(name: str) -> str:
+    """One segment of a path: a client folds `..` into the place above, and `.` and nothing into the whole collection."""
+    if name in {"", ".", ".."}:
+        raise PermanentError(f"{name!r} is no name that an object can have")
+    return name
 
 
 def _table() -> dict[tuple[str, str], Kind]:

@@ -6,12 +6,13 @@ ambiguous answer, is the new state there, is the old one still there, or neither
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from controller.core.names import ATTEMPT_ANNOTATION
-from controller.core.verdict import OperationRequest
+from controller.core.verdict import Operation, OperationRequest
 
 _NAMESPACED = {
     ("apps/v1", "Deployment"),
@@ -32,6 +33,9 @@ _NAMESPACED = {
 }
 _CLUSTER_SCOPED = {("v1", "Node")}
 _SUBRESOURCES = {("Pod", "eviction"), ("Deployment", "scale"), ("StatefulSet", "scale")}
+# A name becomes a part of a URL, where `..` would be the namespace itself, and `.` or nothing the whole collection.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_TOKEN_TYPE = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secret, not a secret
 
 CHANGE_OF = {"patch": "update", "create": "create", "job": "create", "delete": "delete", "evict": "delete"}
 """Verb of a request to what happens to its object, in the words of status."""
@@ -52,26 +56,55 @@ def forbidden(request: OperationRequest) -> str:
     """Say why a rendered request must not be sent, or nothing if it may.
 
     This is the bound that no policy can widen: no kind outside the list (so no RBAC, admission, or custom resources of ours), no
-    subresource but eviction and scale, cluster-scoped kinds only where listed.
+    subresource but eviction and scale, cluster-scoped kinds only where listed, nothing but the one object that the request names, no
+    token of a ServiceAccount.
     """
-    what = f"{request.verb} {request.kind} {request.namespace or ''}/{request.name}"
+    fault = _misplaced(request) or _incomplete(request)
+    return fault and f"{request.verb} {request.kind} {request.namespace or ''}/{request.name}: {fault}"
+
+
+def forbidden_among(operations: Iterable[Operation]) -> str:
+    """Say why one of these operations, or its way back, must not be sent; a way back that could never be gone would be none."""
+    requests = (request for operation in operations for request in (operation.do, operation.undo) if request is not None)
+    return next((fault for request in requests if (fault := forbidden(request))), "")
+
+
+def _misplaced(request: OperationRequest) -> str:
+    """What is wrong with the place that a request is sent to."""
     target = (request.apiVersion, request.kind)
     if target in _CLUSTER_SCOPED:
         if request.namespace:
-            return f"{what}: {request.kind} is cluster-scoped and takes no namespace"
+            return f"{request.kind} is cluster-scoped and takes no namespace"
     elif target not in _NAMESPACED:
-        return f"{what}: kind {request.apiVersion} {request.kind} is not among the kinds that operations may touch"
+        return f"kind {request.apiVersion} {request.kind} is not among the kinds that operations may touch"
     elif not request.namespace:
-        return f"{what}: a namespace is missing"
+        return "a namespace is missing"
+    if not all(_NAME.fullmatch(name) for name in (request.name, request.namespace or "none")):
+        return "namespace and name must be names that objects can have"
     if request.subresource and (request.kind, request.subresource) not in _SUBRESOURCES:
-        return f"{what}: subresource {request.subresource!r} is not among those that operations may touch"
-    if request.verb == "patch" and (request.patchType is None or request.body is None):
-        return f"{what}: a patch needs patchType and body"
-    if request.verb in {"delete", "evict"} and not request.uid:
-        return f"{what}: a deletion needs the uid of the object it means"
-    if request.verb in {"create", "job"} and not isinstance(request.body, dict):
-        return f"{what}: a creation needs the object as body"
+        return f"subresource {request.subresource!r} is not among those that operations may touch"
     return ""
+
+
+def _incomplete(request: OperationRequest) -> str:
+    """What is wrong with the content of a request."""
+    if request.verb == "patch" and (request.patchType is None or request.body is None):
+        return "a patch needs patchType and body"
+    if request.verb in {"delete", "evict"} and not request.uid:
+        return "a deletion needs the uid of the object it means"
+    if request.verb in {"create", "job"} and not _creates_its_own(request):
+        return "a creation needs the object that it names as body"
+    if request.kind == "Secret" and isinstance(request.body, dict) and request.body.get("type") == _TOKEN_TYPE:
+        return "a Secret of this type would hold a token of a ServiceAccount"
+    return ""
+
+
+def _creates_its_own(request: OperationRequest) -> bool:
+    """Tell whether the body of a creation is the object that the request, and so every later look at it, names."""
+    metadata = request.body.get("metadata") if isinstance(request.body, dict) else None
+    if not isinstance(metadata, dict):
+        return False
+    return bool(metadata.get("name") == request.name and metadata.get("namespace", request.namespace) == request.namespace)
 
 
 def look(request: OperationRequest, live: Json | None, attempt_uid: str) -> Sight:

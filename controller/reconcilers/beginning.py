@@ -10,12 +10,12 @@ from controller.cluster.errors import AmbiguousError, ApiError, ConflictError, I
 from controller.core import phases
 from controller.core.durations import format_duration
 from controller.core.names import APPROVED_BY_ANNOTATION
-from controller.core.operations import CHANGE_OF, Sight, forbidden
+from controller.core.operations import CHANGE_OF, Sight, forbidden_among
 from controller.core.plan import GraphError, Plan, build_plan, plan_hash
 from controller.core.status import MAX_MESSAGE, Fault, Notice
 from controller.core.times import instant, stamp
 from controller.core.verdict import ActionVerdict, ApprovalVerdict, Decision, PlanningVerdict, SafetyVerdict
-from controller.execute.operations import ForbiddenOperationError, Operator
+from controller.execute.operations import Operator
 from controller.gates.client import Answer, reason_document
 from controller.reconcilers.refusals import RIGHTS_PATIENCE
 from controller.reconcilers.scope import BY_WORKFLOW, Document, Scope, fault_of
@@ -155,13 +155,11 @@ def _unread(answer: Answer[ActionVerdict]) -> list[Document]:
 async def _rehearsal_errors(scope: Scope, verdict: ActionVerdict) -> tuple[list[Document], bool]:
     """What refused the first operation that was refused, and whether only because its target moved on since it was read."""
     operator = Operator(scope.parts.workflows.cluster, verdict.service_account)
+    if fault := forbidden_among(verdict.operations):
+        return [{"status": 422, "reason": "Forbidden by the executor", "message": fault}], False
     for operation in verdict.operations:
-        if fault := forbidden(operation.do):
-            return [{"status": 422, "reason": "Forbidden by the executor", "message": fault}], False
         try:
             await operator.rehearse(operation.do)
-        except ForbiddenOperationError as exc:
-            return [{"status": 422, "reason": "Forbidden by the executor", "message": str(exc)}], False
         except ThrottledError:
             continue
         except (AmbiguousError, UnreachableError):

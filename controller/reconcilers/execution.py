@@ -26,7 +26,7 @@ from controller.core.attempt import AttemptDraft
 from controller.core.durations import parse_duration
 from controller.core.errors import RetryableError
 from controller.core.names import CANCEL_ANNOTATION, ROLLBACK_LABEL, canonical_action
-from controller.core.operations import Sight, without_value_tests
+from controller.core.operations import Sight, forbidden_among, without_value_tests
 from controller.core.status import Fault
 from controller.core.verdict import ActionVerdict, Decision, OperationRequest, VerifyVerdict
 from controller.execute.operations import ForbiddenOperationError, Operator
@@ -281,15 +281,15 @@ class _Run:
     async def _rehearse(self, verdict: ActionVerdict) -> Fault | None:
         """Send every operation with server-side dry-run; the first that the API server refuses is the attempt's fault."""
         operator = Operator(self._parts.executions.cluster, verdict.service_account, self._execution["metadata"]["uid"])
+        if fault := forbidden_among(verdict.operations):
+            return Fault("policy_denied", fault, "policy_denied", "mend the rule `operations` of the action: what it may touch is bounded")
         for operation in verdict.operations:
             request = without_value_tests(operation.do) if self._spec.get("overwrite") else operation.do
             try:
                 await operator.rehearse(request)
-            except ForbiddenOperationError as exc:
-                return Fault("policy_denied", str(exc), "policy_denied")
             except (ConflictError, InvalidError, NotFoundError) as exc:
-                if fault := await self._rehearsal_fault(operator, request, exc):
-                    return fault
+                if refused := await self._rehearsal_fault(operator, request, exc):
+                    return refused
             except ThrottledError:
                 continue
         self._draft.status["validationResults"]["dryRunPassed"] = True
@@ -399,7 +399,7 @@ class _Run:
     async def _forbidden(self, message: str) -> timedelta | None:
         """Wait for a right that is missing, but not for long: nothing tells when it is given."""
         if self._parts.clock() - self._draft.unmet_since(_MISSING_RIGHT) > RIGHTS_PATIENCE:
-            remedy = "give the action's ServiceAccount the right in the target's namespace; deploy/ has a ClusterRole for each action"
+            remedy = "give the action's ServiceAccount the right there, and the controller the right to impersonate it; deploy/ shows both"
             return await self._fail(Fault("step_execution_failed", message, "insufficient_permissions", remedy))
         self._draft.hold(self._draft.phase or attempts.VALIDATING, message)
         return await self._wait(None)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from controller.core.operations import Sight, forbidden, look, without_value_tests
-from controller.core.verdict import OperationRequest
+from controller.core.operations import Sight, forbidden, forbidden_among, look, without_value_tests
+from controller.core.verdict import Operation, OperationRequest
 
 TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "a", "name": "d"}
 
@@ -57,6 +57,32 @@ def deployment(replicas: int, *, uid: str = "u", generation: int = 3, **metadata
         pytest.param({"kind": "Node", "apiVersion": "v1", "namespace": None}, "", id="a node"),
         pytest.param({"verb": "delete"}, "needs the uid", id="a deletion without uid"),
         pytest.param({"verb": "create", "body": None}, "needs the object", id="a creation of nothing"),
+        pytest.param({"verb": "create", "body": {"metadata": {"name": "d"}}}, "", id="a creation"),
+        pytest.param({"verb": "create", "body": {"metadata": {"name": "d", "namespace": "a"}}}, "", id="a creation in its namespace"),
+        pytest.param({"verb": "create", "body": {"metadata": {"name": "e"}}}, "that it names", id="a creation of another object"),
+        pytest.param({"verb": "create", "body": {"metadata": {"name": "d", "namespace": "b"}}}, "that it names", id="a creation elsewhere"),
+        pytest.param({"verb": "create", "body": {"metadata": {"generateName": "d-"}}}, "that it names", id="a creation under any name"),
+        pytest.param({"verb": "create", "body": {"metadata": "d"}}, "that it names", id="a creation without metadata"),
+        pytest.param({"name": ".."}, "must be names", id="a name that climbs to the namespace"),
+        pytest.param({"name": "."}, "must be names", id="a name that means the collection"),
+        pytest.param({"name": ""}, "must be names", id="no name"),
+        pytest.param({"name": "d/status"}, "must be names", id="a name with a slash"),
+        pytest.param({"namespace": ".."}, "must be names", id="a namespace that climbs"),
+        pytest.param({"kind": "Node", "apiVersion": "v1", "namespace": None, "name": ".."}, "must be names", id="a node that climbs"),
+        pytest.param(
+            {"verb": "create", "kind": "Secret", "apiVersion": "v1", "body": {"metadata": {"name": "d"}, "type": "Opaque"}},
+            "",
+            id="a Secret",
+        ),
+        pytest.param(
+            {"kind": "Secret", "apiVersion": "v1", "patchType": "apply", "body": {"type": "kubernetes.io/service-account-token"}},
+            "would hold a token",
+            id="a Secret that the server puts a token into",
+        ),
+        pytest.param({"kind": "Secret", "apiVersion": "v1", "subresource": "token"}, "subresource 'token'", id="a token"),
+        pytest.param(
+            {"kind": "ServiceAccount", "apiVersion": "v1", "subresource": "token"}, "not among the kinds", id="an account's token"
+        ),
         pytest.param({"body": None}, "needs patchType and body", id="an empty patch"),
     ],
 )
@@ -122,3 +148,9 @@ def test_an_undo_that_may_overwrite_still_tests_the_identity() -> None:
     kept = without_value_tests(scale(3, 5)).body
     assert isinstance(kept, list)
     assert [entry["path"] for entry in kept] == ["/metadata/uid", "/spec/replicas"]
+
+
+def test_a_way_back_is_bounded_like_the_way_there() -> None:
+    good = request()
+    assert forbidden_among([Operation(do=good, undo=good), Operation(do=good, undo=None)]) == ""
+    assert "not among the kinds" in forbidden_among([Operation(do=good, undo=request(kind="ClusterRole"))])

@@ -8,10 +8,10 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from support.workflows import NAMESPACE
+from support.workflows import NAMESPACE, known
 
 from controller.cluster.client import Cluster, Configuration
-from controller.cluster.kinds import CONFIG_MAP, kind_of
+from controller.cluster.kinds import CONFIG_MAP
 from controller.core.names import service_account_user
 from controller.core.verdict import FactRequest
 from controller.gates.facts import FactGatherer
@@ -19,6 +19,7 @@ from controller.gates.facts import FactGatherer
 SCALE = service_account_user("scale-deployment-sa")
 CONFIG = service_account_user("update-configmap-sa")
 CANARY = "Y2FuYXJ5LXZhbHVl"
+SECRET = known("v1", "Secret")
 
 
 class Ledger:
@@ -66,11 +67,9 @@ async def test_a_kind_that_is_not_listed_is_never_read(as_controller: Cluster, k
 
 
 async def test_the_values_of_a_secret_are_replaced_by_digests(as_admin: Cluster) -> None:
-    secret = kind_of("v1", "Secret")
-    assert secret is not None
     applied = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps({"data": {"password": CANARY}}), "team": "shop"}
     metadata = {"name": "facts-secret", "annotations": applied}
-    await as_admin.create(secret, "default", {"metadata": metadata, "data": {"password": CANARY}})
+    await as_admin.create(SECRET, "default", {"metadata": metadata, "data": {"password": CANARY}})
     got = await ask(as_admin, None, verb="get", apiVersion="v1", kind="Secret", namespace="default", name="facts-secret")
     assert got["object"]["data"]["password"].startswith("sha256:")
     assert got["object"]["metadata"]["annotations"] == {"team": "shop"}
@@ -88,6 +87,15 @@ async def test_an_access_review_answers_for_the_account(as_controller: Cluster, 
     }
     got = await ask(as_controller, None, verb="access", **review)
     assert (got["available"], got["allowed"]) == (True, allowed)
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+async def test_a_name_that_would_mean_a_whole_collection_is_never_read(as_admin: Cluster, name: str) -> None:
+    secret = {"metadata": {"name": f"canary-{len(name)}"}, "data": {"key": CANARY}}
+    await as_admin.create(SECRET, "default", secret)
+    got = await ask(as_admin, None, verb="get", apiVersion="v1", kind="Secret", namespace="default", name=name)
+    assert (got["available"], got["reason"]) == (False, "invalid_request")
+    assert CANARY not in json.dumps(got)
 
 
 async def test_only_an_attempt_may_preview(as_controller: Cluster) -> None:
