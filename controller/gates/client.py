@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -29,19 +29,24 @@ MAX_ROUNDS = 4
 BUNDLE = "kubernaut"
 # The identity of an action that names no ServiceAccount: it reads nothing.
 NOBODY = ""
+_LARGEST_ANSWER = 8 << 20
 _PER_ATTEMPT_GATES = frozenset({"action", "verify"})
 
 # (gate, decision, code, seconds) of every decision that counts, and of every failure to get one.
 DecisionObserver = Callable[[str, str, str, float], None]
 
 
+Failure = Literal["unreachable", "timeout", "evaluation", "too_large", "no_policy", "undefined", "facts"]
+
+
 class PolicyNotReadyError(RetryableError):
     """No decision could be had. Nothing is allowed until one can; the reconcile is repeated with backoff."""
 
-    def __init__(self, gate: str, cause: str) -> None:
+    def __init__(self, gate: str, cause: str, failure: Failure) -> None:
         super().__init__(f"gate {gate} gave no decision: {cause}")
         self.gate = gate
         self.cause = cause
+        self.failure = failure
 
 
 class RevisionChangedError(RetryableError):
@@ -81,21 +86,69 @@ class Answer(Generic[V]):
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision that counted, for whoever asks the same again afterwards.
+
+    ``asked`` is the question as JSON, because the document may change once it is answered; it lacks ``now``. ``requests`` are the reads
+    that its facts answer.
+    """
+
+    gate: str
+    asked: str
+    now: str
+    revision: str
+    requests: Mapping[str, FactRequest]
+    identity: str | None
+    fresh: bool
+
+
+# Told of every decision that counts, before it is acted upon: it must be quick and must not fail.
+Follower = Callable[[Decided], None]
+
+
 def reason_document(reason: Reason) -> dict[str, Any]:
     """A reason as status keeps it, cut to what the schema admits."""
     document = {"code": reason.code, "message": reason.message[:1024], "policy": reason.policy[:256]}
     return document | ({"remedy": reason.remedy[:1024]} if reason.remedy else {})
 
 
-class _Opa(AsyncOpaClient):  # type: ignore[misc]  # the library ships no types
-    """The library's client, plus OPA's own words when an evaluation fails (its `query_rule` drops the body)."""
+class _OpaError(Exception):
+    """OPA's answer is none that can be used."""
 
-    async def decide(self, path: str, question: Mapping[str, Any]) -> dict[str, Any]:
-        async with self._request("POST", f"{self.root_url}/data/{path}?provenance=true", json={"input": question}) as response:
+    def __init__(self, failure: Failure, cause: str) -> None:
+        super().__init__(cause)
+        self.failure = failure
+
+
+class _Opa(AsyncOpaClient):  # type: ignore[misc]  # the library ships no types
+    """The library's client, plus a limit to what is read, and OPA's own words when an evaluation fails (`query_rule` drops the body)."""
+
+    async def decide(self, path: str, question: Mapping[str, Any], *, seconds: float, size: int) -> dict[str, Any]:
+        url = f"{self.root_url}/data/{path}?provenance=true"
+        # Over loopback packing costs more than it saves, and a limit would have to count what is unpacked.
+        plain, timeout = {"Accept-Encoding": "identity"}, aiohttp.ClientTimeout(total=seconds)
+        async with self._request("POST", url, json={"input": question}, headers=plain, timeout=timeout) as response:
+            body = await _read(response, size)
             if response.status != HTTPStatus.OK:
-                raise aiohttp.ClientPayloadError(f"OPA answered {response.status}: {_fault(await response.text())}")
-            document: dict[str, Any] = await response.json()
+                failed: Failure = "evaluation" if response.status == HTTPStatus.INTERNAL_SERVER_ERROR else "unreachable"
+                raise _OpaError(failed, f"OPA answered {response.status}: {_fault(body.decode(errors='replace'))}")
+            document: dict[str, Any] = json.loads(body)
             return document
+
+
+async def _read(response: aiohttp.ClientResponse, size: int) -> bytes:
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > size:
+            response.close()
+            raise _OpaError("too_large", f"the answer is larger than {_in_words(size)}: a policy gives too many results")
+    return bytes(body)
+
+
+def _in_words(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
 
 
 def _fault(body: str) -> str:
@@ -105,7 +158,8 @@ def _fault(body: str) -> str:
         first = (document.get("errors") or [{}])[0]
         place = first.get("location") or {}
         where = f" at {place['file']}:{place['row']}" if "file" in place else ""
-        return f"{first.get('message') or document.get('message', body[:256])}{where}"
+        message = first.get("message") or document.get("message", body[:256])
+        return f"{' '.join(message.split())}{where}"
     except (ValueError, AttributeError, KeyError):
         return body[:256]
 
@@ -137,8 +191,10 @@ class GateClient:
 
     def __init__(self, url: str, *, token: str | None, deadline: timedelta, observe: DecisionObserver) -> None:
         host, port, ssl = opa_address(url)
+        self._deadline = deadline
         self._opa = _Opa(host=host, port=port, ssl=ssl, token=token, retries=0, timeout=deadline.total_seconds())
         self._observe = observe
+        self._follower: Follower | None = None
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
@@ -154,23 +210,56 @@ class GateClient:
         return Session(self, facts, now)
 
     async def evaluate(self, gate: str, question: Mapping[str, Any]) -> tuple[object, str]:
-        """Ask once; answers (verdict document, revision).
+        """Ask for a verdict once; answers (verdict document, revision).
 
         Raises:
-            PolicyNotReadyError: OPA cannot be reached, is too slow, holds no policy set, or the evaluation failed.
+            PolicyNotReadyError: see ``query``; or the policy set defines no verdict.
         """
-        began = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            document = await self._opa.decide(f"kubernaut/gates/{gate}/verdict", question)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
-            self.observe(gate, "error", "unreachable", asyncio.get_running_loop().time() - began)
-            raise PolicyNotReadyError(gate, str(exc) or type(exc).__name__) from exc
+            document, revision = await self.query(gate, f"kubernaut/gates/{gate}/verdict", question)
+        except PolicyNotReadyError as exc:
+            self.observe(gate, "error", exc.failure, loop.time() - began)
+            raise
+        if document is None:
+            self.observe(gate, "error", "undefined", loop.time() - began)
+            raise PolicyNotReadyError(gate, f"the policy set {revision} defines no verdict for this gate", "undefined")
+        return document, revision
+
+    async def query(
+        self, gate: str, path: str, question: Mapping[str, Any], *, deadline: timedelta | None = None, size: int = _LARGEST_ANSWER
+    ) -> tuple[object, str]:
+        """Ask for the document at ``path``; answers (document, revision), None if it is undefined.
+
+        OPA ends an evaluation whose asker has gone away, so the deadline holds there, too.
+
+        Raises:
+            PolicyNotReadyError: OPA cannot be reached, is too slow, holds no policy set, says more than ``size`` bytes, or the
+                evaluation failed.
+        """
+        try:
+            seconds = (deadline or self._deadline).total_seconds()
+            document = await self._opa.decide(path, question, seconds=seconds, size=size)
+        except _OpaError as exc:
+            raise PolicyNotReadyError(gate, str(exc), exc.failure) from exc
+        except TimeoutError as exc:
+            raise PolicyNotReadyError(gate, f"OPA gave no answer within {seconds:g} s", "timeout") from exc
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            raise PolicyNotReadyError(gate, str(exc) or type(exc).__name__, "unreachable") from exc
         revision = ((document.get("provenance") or {}).get("bundles") or {}).get(BUNDLE, {}).get("revision")
         if not revision:
-            raise PolicyNotReadyError(gate, "OPA holds no policy set yet; it is asked again by itself")
-        if "result" not in document:
-            raise PolicyNotReadyError(gate, f"the policy set {revision} defines no verdict for this gate")
-        return document["result"], str(revision)
+            raise PolicyNotReadyError(gate, "OPA holds no policy set yet; it is asked again by itself", "no_policy")
+        return document.get("result"), str(revision)
+
+    def follow(self, follower: Follower) -> None:
+        """Tell ``follower`` of every decision that counts from now on."""
+        self._follower = follower
+
+    def decided(self, decided: Decided) -> None:
+        """Pass a decision on."""
+        if self._follower is not None:
+            self._follower(decided)
 
     def observe(self, gate: str, decision: str, code: str, seconds: float) -> None:
         """Count one decision or one failure to get it."""
@@ -207,13 +296,18 @@ class Session:
             answer = await self._once(gate, model, document)
             wanted = {request.id: request for request in answer.facts}
             if any(requests[i] != wanted[i] for i in wanted.keys() & requests.keys()):
-                raise PolicyNotReadyError(gate, "a fact's request changed its content between two rounds")
+                raise PolicyNotReadyError(gate, "a fact's request changed its content between two rounds", "facts")
             new = [wanted[i] for i in wanted.keys() - requests.keys()]
             if not new:
-                return self._counted(gate, answer, document, asyncio.get_running_loop().time() - began)
+                self._observe(gate, answer, asyncio.get_running_loop().time() - began)
+                asked = json.dumps({k: v for k, v in document.items() if k != "now"}, sort_keys=True, separators=(",", ":"), default=str)
+                self._client.decided(Decided(gate, asked, document["now"], self.revision or "", requests, _identity(gate, answer), fresh))
+                digest = hashlib.sha256(asked.encode()).hexdigest()[:16]
+                return Answer(gate, answer, self.revision or "", secrets.token_hex(8), digest, document["facts"])
             document["facts"] |= await self._facts.read(new, identity=_identity(gate, answer), fresh=fresh)
             requests |= wanted
-        raise PolicyNotReadyError(gate, f"facts are still asked for after {MAX_ROUNDS} rounds: {', '.join(sorted(r.id for r in new))}")
+        ids = ", ".join(sorted(request.id for request in new))
+        raise PolicyNotReadyError(gate, f"facts are still asked for after {MAX_ROUNDS} rounds: {ids}", "facts")
 
     async def _once(self, gate: str, model: type[V], document: Mapping[str, Any]) -> V:
         result, revision = await self._client.evaluate(gate, document)
@@ -223,12 +317,9 @@ class Session:
             raise RevisionChangedError(gate, self.revision, revision)
         return verdicts.parse(model, result)
 
-    def _counted(self, gate: str, verdict: V, document: Mapping[str, Any], seconds: float) -> Answer[V]:
+    def _observe(self, gate: str, verdict: Verdict, seconds: float) -> None:
         code = verdict.reasons[0].code if verdict.reasons else ""
         self._client.observe(gate, str(verdict.decision), code, seconds)
-        asked = {key: value for key, value in document.items() if key != "now"}
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()[:16]
-        return Answer(gate, verdict, self.revision or "", secrets.token_hex(8), digest, document["facts"])
 
 
 def _identity(gate: str, verdict: Verdict) -> str | None:

@@ -23,6 +23,8 @@ _SIZE_BUCKETS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
 _LIFE_BUCKETS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 14400, 86400)
 _FAST_BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1, 2.5, 5)
 _WAIT_BUCKETS = (1, 10, 60, 300, 900, 3600, 14400, 43200, 86400)
+# How many pairs of a policy on trial and a code get a series of their own.
+_TRIAL_WORDS = 200
 
 ROLLBACK_REASONS = frozenset({"step_failure", "validation_failure", "manual"})
 
@@ -61,6 +63,18 @@ class Metrics:
         """One verdict; ``code`` is that of its first reason, empty for a plain allow."""
         self.gate_decisions.labels(gate, decision, code).inc()
         self.gate_latency.labels(gate).observe(seconds)
+
+    def observe_trial(self, gate: str, policy: str, effect: str, code: str) -> None:
+        """One line of a package on trial. Its words are the policy author's, so only the first of them get a series of their own."""
+        words = (policy, code)
+        if words not in self._trial_words and len(self._trial_words) >= _TRIAL_WORDS:
+            words = ("other", "other")
+        self._trial_words.add(words)
+        self.shadow_decisions.labels(gate, words[0], effect, words[1]).inc()
+
+    def observe_trial_error(self, gate: str, reason: str) -> None:
+        """One question that a trial did not answer."""
+        self.shadow_errors.labels(gate, reason).inc()
 
     def observe_facts(self, verb: str, seconds: float) -> None:
         """One read that a gate asked for."""
@@ -137,6 +151,11 @@ class Metrics:
     def _gate_metrics(self) -> None:
         self.gate_decisions = self._counter("gate_decisions", "Verdicts", "gate", "decision", "code")
         self.gate_latency = self._histogram("gate_latency_seconds", "Time a verdict takes, facts apart", _FAST_BUCKETS, "gate")
+        self.shadow_decisions = self._counter(
+            "shadow_decisions", "What policies on trial would have said", "gate", "policy", "effect", "code"
+        )
+        self.shadow_errors = self._counter("shadow_errors", "Questions that policies on trial did not answer", "gate", "reason")
+        self._trial_words: set[tuple[str, str]] = set()
         self.facts_latency = self._histogram("facts_latency_seconds", "Time a fact takes to read", _FAST_BUCKETS, "verb")
         self.policy_set_info = self._gauge("policy_set_info", "1 for the revision of the policy set that is served", "revision")
         self.policy_loads = self._counter("policy_loads", "Attempts to load a changed policy set", "result")

@@ -5,6 +5,7 @@
 #   By reference, one rule name at a time: iterating over the packages themselves would be recursion.
 package kubernaut.lib.rules
 
+import data.kubernaut.lib.facts as fact_requests
 import data.kubernaut.lib.reasons
 
 # METADATA
@@ -44,28 +45,96 @@ faults(gate) := {reasons.not_a_set(policy(gate, name), rule) | some [name, rule]
 policy(gate, name) := sprintf("rules.%s.%s", [gate, name])
 
 # METADATA
-# description: What packages on trial say, with the effect that it would have.
-on_trial(gate) := union({
-	_tried(gate, "deny", {[name, entry] | some name; some entry in data.kubernaut.shadow[gate][name].deny}),
-	_tried(gate, "wait", {[name, entry] | some name; some entry in data.kubernaut.shadow[gate][name].wait}),
-	_tried(gate, "warn", {[name, entry] | some name; some entry in data.kubernaut.shadow[gate][name].warn}),
-	_tried_values(gate, "limit", {[name, entry] | some name; some entry in data.kubernaut.shadow[gate][name].limit}),
-	_tried_values(gate, "hold", {[name, entry] | some name; some entry in data.kubernaut.shadow[gate][name].hold}),
-	_tried_values(gate, "skip", {[name, entry] | some name; some entry in data.kubernaut.shadow[gate][name].skip}),
-	_tried_values(gate, "require_approval", {[name, entry] |
-		some name
-		some entry in data.kubernaut.shadow[gate][name].require_approval
-	}),
-})
-
-_tried(gate, effect, found) := {object.union(reasons.reason(_trial(gate, name), entry), {"effect": effect}) | some [name, entry] in found}
-
-_tried_values(gate, effect, found) := {line |
-	some [name, entry] in found
-	line := {"code": effect, "message": json.marshal(entry), "policy": _trial(gate, name), "effect": effect}
+# description: |
+#   What packages on trial say: reasons with the `effect` that they would have, and with the effect `facts` the `request` for something
+#   to be read.
+on_trial(gate) := {line |
+	some name
+	some line in trial[gate][name]
 }
 
-_trial(gate, name) := sprintf("shadow.%s.%s", [gate, name])
+# METADATA
+# description: The same by gate and name. Asking for one package evaluates no other, so this finds the one that spoils it for all.
+# scope: document
+trial[gate][name] contains _line(gate, name, effect, reasons.reason("", entry)) if {
+	some gate, name
+	some effect in {"deny", "wait", "warn"}
+	some entry in _tried[gate][name][effect]
+}
+
+trial[gate][name] contains _line(gate, name, effect, {"code": effect, "message": json.marshal(entry)}) if {
+	some gate, name
+	some effect in {"limit", "require_approval"}
+	some entry in _tried[gate][name][effect]
+	_kind(entry) in _takes[effect]
+}
+
+trial[gate][name] contains _line(gate, name, effect, _of_step(entry)) if {
+	some gate, name
+	some effect in {"hold", "skip"}
+	some entry in _tried[gate][name][effect]
+	entry.step in input.ready
+}
+
+trial[gate][name] contains _line(gate, name, "facts", {"request": request}) if {
+	some gate, name
+	some request in fact_requests.usable(_tried[gate][name].facts)
+}
+
+trial[gate][name] contains _line(gate, name, "wait", reason) if {
+	some gate, name
+	requests := fact_requests.usable(_tried[gate][name].facts)
+	some reason in fact_requests.missing(gate, requests)
+}
+
+# What would be refused.
+
+trial[gate][name] contains _line(gate, name, "deny", reason) if {
+	some gate, name
+	requests := _tried[gate][name].facts
+	some reason in fact_requests.malformed(gate, {request | some request in requests})
+}
+
+trial[gate][name] contains _line(gate, name, "deny", reasons.malformed("", effect, entry)) if {
+	some gate, name
+	some effect, kinds in _takes
+	some entry in _tried[gate][name][effect]
+	count({_kind(entry)} & kinds) == 0
+}
+
+trial[gate][name] contains _line(gate, name, "deny", reasons.not_a_set("", rule)) if {
+	some gate, name, rule
+	type_name(_tried[gate][name][rule]) != "set"
+}
+
+_line(gate, name, effect, said) := object.union(said, {"effect": effect, "policy": sprintf("shadow.%s.%s", [gate, name])})
+
+# What the entries of a rule may be.
+_takes := {"limit": {"number"}, "hold": {"step"}, "skip": {"step"}, "require_approval": {"string", "object", "step"}}
+
+_kind(entry) := "step" if {
+	is_number(entry.step)
+} else := type_name(entry)
+
+_of_step(entry) := object.union(reason, {"message": sprintf("step %v: %s", [entry.step, reason.message])}) if {
+	reason := reasons.reason("", object.remove(entry, ["step"]))
+}
+
+_tried[gate][name].deny := data.kubernaut.shadow[gate][name].deny
+
+_tried[gate][name].wait := data.kubernaut.shadow[gate][name].wait
+
+_tried[gate][name].warn := data.kubernaut.shadow[gate][name].warn
+
+_tried[gate][name].facts := data.kubernaut.shadow[gate][name].facts
+
+_tried[gate][name].limit := data.kubernaut.shadow[gate][name].limit
+
+_tried[gate][name].hold := data.kubernaut.shadow[gate][name].hold
+
+_tried[gate][name].skip := data.kubernaut.shadow[gate][name].skip
+
+_tried[gate][name].require_approval := data.kubernaut.shadow[gate][name].require_approval
 
 _not_sets(gate) := union({
 	{[name, "deny"] | some name; type_name(data.kubernaut.rules[gate][name].deny) != "set"},

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from gates.conftest import OpaWith
+from support.patience import until
 
 from controller.core.verdict import CompletionVerdict, Decision, FactRequest, MalformedVerdictError
 from controller.gates.client import GateClient, PolicyNotReadyError, RevisionChangedError, Session
+from controller.local.api import Api
 
 Document = dict[str, Any]
 Reply = Document | web.Response
@@ -161,3 +164,33 @@ async def test_a_policy_change_inside_a_reconcile_throws_it_away() -> None:
         await asking.ask("completion", CompletionVerdict, {})
         with pytest.raises(RevisionChangedError, match="answered under revision r2, this reconcile began under r1"):
             await asking.ask("completion", CompletionVerdict, {})
+
+
+MANY = """package kubernaut.gates.completion
+
+verdict := [{"number": i, "message": "one of very many"} | some i in numbers.range(1, 1000000)] if input.step == 1
+
+verdict := [[i, j] | some i in numbers.range(1, 100000); some j in numbers.range(1, 100000); i * j == 0.5] if input.step == 2
+"""
+
+
+async def test_an_answer_that_is_too_large_is_not_read_to_its_end(opa_with: OpaWith) -> None:
+    seconds = timedelta(seconds=60)
+    async with opa_with({"many.rego": MANY}) as url, GateClient(url, token=None, deadline=seconds, observe=lambda *_: None) as client:
+        with pytest.raises(PolicyNotReadyError, match="the answer is larger than 8 MiB: a policy gives too many results"):
+            await client.session(Facts(), NOW).ask("completion", CompletionVerdict, {"step": 1})
+
+
+async def test_an_evaluation_past_its_deadline_ends_in_opa_too(opa_with: OpaWith) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def observe(_: str, decision: str, code: str, __: float) -> None:
+        seen.append((decision, code))
+
+    seconds = timedelta(seconds=0.5)
+    async with opa_with({"many.rego": MANY}) as url, GateClient(url, token=None, deadline=seconds, observe=observe) as client:
+        with pytest.raises(PolicyNotReadyError, match=r"OPA gave no answer within 0\.5 s"):
+            await client.session(Facts(), NOW).ask("completion", CompletionVerdict, {"step": 2})
+        # Left alone it would take minutes. OPA counts a request when it has ended.
+        await until(lambda: b'handler="v1/data"' in Api(url).get("/metrics").body, what="the end of the evaluation")
+    assert seen == [("error", "timeout")]

@@ -41,6 +41,8 @@ OTHER = {
     "queue_latency_seconds": set(),
     "api_requests_total": {"verb", "kind", "code"},
     "api_throttled_seconds_total": set(),
+    "shadow_decisions_total": {"gate", "policy", "effect", "code"},
+    "shadow_errors_total": {"gate", "reason"},
     "policy_set_info": {"revision"},
     "policy_loads_total": {"result"},
     "policy_load_duration_seconds": set(),
