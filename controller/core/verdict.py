@@ -41,10 +41,10 @@ Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 class Reason(_Answer):
     """One coded line of a verdict."""
 
-    code: Code
-    message: str
-    policy: str
-    remedy: str | None = None
+    code: Code = Field(description="See the reason codes of the policy reference.")
+    message: str = Field(description="For people.")
+    policy: str = Field(description="Who says it: the gate, `catalogue.<action>` or `rules.<gate>.<name>`.")
+    remedy: str | None = Field(default=None, description="What would help.")
 
     def line(self) -> str:
         """One line for people: code, message and, where there is one, the way out."""
@@ -52,27 +52,29 @@ class Reason(_Answer):
 
 
 class FactRequest(_Answer):
-    """One read that a gate wants; policy.md, *Facts*."""
+    """One read that a gate wants; the answer is `facts[id]` of its next question."""
 
-    id: str
-    verb: Literal["get", "list", "access", "executions", "preview", "alerts", "history"]
-    optional: bool = False
-    # get, list, and the target of `executions`
-    apiVersion: str | None = None
-    kind: str | None = None
-    namespace: str | None = None
-    name: str | None = None
-    labelSelector: str | None = None
-    fieldSelector: str | None = None
-    limit: int | None = None
-    # access
-    serviceAccount: str | None = None
-    accessVerb: str | None = None
-    group: str | None = None
-    resource: str | None = None
-    subresource: str | None = None
-    # preview
-    request: dict[str, Any] | None = None
+    id: str = Field(description="Name of the answer, unique in the gate.")
+    verb: Literal["get", "list", "access", "executions", "preview", "alerts", "history"] = Field(
+        description="`get` and `list`: objects; `access`: may a ServiceAccount do it; `executions`: attempts at the same target; "
+        "`preview`: what a request would result in; `alerts`; `history`."
+    )
+    optional: bool = Field(default=False, description="True: the gate does not wait for it.")
+    apiVersion: str | None = Field(default=None, description="Of the objects (get, list), or of the target (executions).")
+    kind: str | None = Field(default=None, description="Likewise.")
+    namespace: str | None = Field(default=None, description="Likewise, and for access; empty: cluster-scoped, or all.")
+    name: str | None = Field(default=None, description="Likewise; not for list.")
+    labelSelector: str | None = Field(default=None, description="For list.")
+    fieldSelector: str | None = Field(default=None, description="For list.")
+    limit: int | None = Field(
+        default=None, description="For list: how many at most; `truncated` in the answer tells whether there are more."
+    )
+    serviceAccount: str | None = Field(default=None, description="For access: who, in kubernaut-system.")
+    accessVerb: str | None = Field(default=None, description="For access: may do what.")
+    group: str | None = Field(default=None, description="For access: to which resource.")
+    resource: str | None = Field(default=None, description="Likewise.")
+    subresource: str | None = Field(default=None, description="Likewise.")
+    request: dict[str, Any] | None = Field(default=None, description="For preview: the request, of the form of an operation's `do`.")
 
 
 class ConditionResult(_Answer):
@@ -89,11 +91,11 @@ class Verdict(_Answer):
     """What every gate answers."""
 
     decision: Annotated[Decision, Field(strict=False)]
-    reasons: list[Reason]
-    warnings: list[Reason]
-    facts: list[FactRequest]
-    failure_reason: Code | None = None
-    next_check_seconds: float | int | None = None
+    reasons: list[Reason] = Field(description="Why it is not allow; denials first.")
+    warnings: list[Reason] = Field(description="Worth knowing, without effect.")
+    facts: list[FactRequest] = Field(description="What is to be read; it is asked again with the answers.")
+    failure_reason: Code | None = Field(default=None, description="With deny: the `failureReason` of the workflow.")
+    next_check_seconds: float | int | None = Field(default=None, description="With wait: when to ask again.")
 
     @property
     def why(self) -> str:
@@ -110,8 +112,10 @@ class Verdict(_Answer):
 class PlanningVerdict(Verdict):
     """Whether this graph may be run at all, and how long it may take."""
 
-    estimated_duration_seconds: float | int = 0
-    action_digests: dict[str, str] = Field(default_factory=dict)
+    estimated_duration_seconds: float | int = Field(default=0, description="The longest way through the dependencies.")
+    action_digests: dict[str, str] = Field(
+        default_factory=dict, description="Action to the digest of its module; an approval speaks for these."
+    )
 
 
 class SafetyCheckResult(_Answer):
@@ -126,7 +130,7 @@ class SafetyCheckResult(_Answer):
 class SafetyVerdict(Verdict):
     """Whether it is safe to touch the targets now."""
 
-    checks: list[SafetyCheckResult]
+    checks: list[SafetyCheckResult] = Field(description="The four safety checks.")
 
 
 class ApprovalTerms(_Answer):
@@ -173,45 +177,45 @@ class Adjustment(_Answer):
 class DispatchVerdict(Verdict):
     """Which ready steps start now? The lists take effect only with ``allow``."""
 
-    start: list[int]
-    hold: list[StepReasons]
-    skip: list[StepSkip]
-    block: list[StepReasons]
-    max_parallel: int
-    conditions: list[ConditionResult]
-    adjustments: list[Adjustment]
+    start: list[int] = Field(description="Numbers of the steps to start now.")
+    hold: list[StepReasons] = Field(description="Steps that are kept back, and why.")
+    skip: list[StepSkip] = Field(description="Steps that are left out, and why.")
+    block: list[StepReasons] = Field(description="Steps that can never start, and why.")
+    max_parallel: int = Field(description="Attempts that may be under way at once.")
+    conditions: list[ConditionResult] = Field(description="Each condition as it was judged.")
+    adjustments: list[Adjustment] = Field(description="Adaptive changes.")
 
 
 class CompletionVerdict(Verdict):
     """Whether the step reached what its author wanted."""
 
-    conditions: list[ConditionResult]
+    conditions: list[ConditionResult] = Field(description="Each condition as it was judged.")
 
 
 class FailureVerdict(Verdict):
     """What happens after a failed attempt or a cancel. ``decision`` is allow: the action is to be taken."""
 
-    action: Literal["retry", "continue", "block", "rollback", "fail", "degrade"]
-    delay_seconds: float | int = 0
+    action: Literal["retry", "continue", "block", "rollback", "fail", "degrade"] = Field(description="What happens now.")
+    delay_seconds: float | int = Field(default=0, description="With retry: how long to wait before.")
 
 
 class MonitoringVerdict(Verdict):
     """Did the workflow help? ``wait`` until the window ends."""
 
-    outcome: Literal["success", "partial_success", "failed", "unknown"]
-    effectiveness_score: float | int
-    resource_health: Literal["healthy", "degraded", "unhealthy", "unknown"]
-    new_alerts: bool
-    recommended_actions: list[str]
-    rollback: bool
+    outcome: Literal["success", "partial_success", "failed", "unknown"] = Field(description="How it ended.")
+    effectiveness_score: float | int = Field(description="0 to 1.")
+    resource_health: Literal["healthy", "degraded", "unhealthy", "unknown"] = Field(description="Health of what was touched.")
+    new_alerts: bool = Field(description="Whether alerts began after the workflow did.")
+    recommended_actions: list[str] = Field(description="For people.")
+    rollback: bool = Field(description="Whether to take everything back.")
 
 
 class RollbackVerdict(Verdict):
     """What is undone, in this order."""
 
-    undo: list[int]
-    overwrite: list[int]
-    stop_for_human: bool
+    undo: list[int] = Field(description="Numbers of the steps to take back, in this order.")
+    overwrite: list[int] = Field(description="Numbers of the steps whose target may be overwritten though changed since.")
+    stop_for_human: bool = Field(description="Leave the rest to people.")
 
 
 class OperationRequest(_Answer):
@@ -239,22 +243,22 @@ class Operation(_Answer):
 class ActionVerdict(Verdict):
     """Whether this attempt may send its operations, which they are, and as whom."""
 
-    operations: list[Operation]
-    conditions: list[ConditionResult]
-    service_account: str
-    executor: Literal["api", "job"]
-    timeout_seconds: float | int
-    reversible: bool
-    irreversible_reason: str = ""
-    state: dict[str, Any] = Field(default_factory=dict)
+    operations: list[Operation] = Field(description="What to send, with the way back of each.")
+    conditions: list[ConditionResult] = Field(description="Each condition as it was judged.")
+    service_account: str = Field(description="As whom it is read and sent.")
+    executor: Literal["api", "job"] = Field(description="Who sends it.")
+    timeout_seconds: float | int = Field(description="How long the attempt may take.")
+    reversible: bool = Field(description="Whether it can be taken back.")
+    irreversible_reason: str = Field(default="", description="Why not.")
+    state: dict[str, Any] = Field(default_factory=dict, description="The flat document of the action that conditions and team rules see.")
 
 
 class VerifyVerdict(Verdict):
     """Whether the operations had the effect that the action promises."""
 
-    conditions: list[ConditionResult]
-    result: dict[str, Any]
-    service_account: str = ""
+    conditions: list[ConditionResult] = Field(description="Each condition as it was judged.")
+    result: dict[str, Any] = Field(description="Becomes `executionResults.result` of the attempt.")
+    service_account: str = Field(default="", description="As whom it is read.")
 
 
 VERDICTS: dict[str, type[Verdict]] = {

@@ -7,8 +7,9 @@ Times are RFC 3339 strings in UTC; durations are Go duration strings, as the aut
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from typing_extensions import TypedDict  # typing.TypedDict tells pydantic too little before Python 3.12
 
 CONTRACT = "v1"
@@ -53,13 +54,13 @@ class Step(TypedDict, total=False):
 
     stepNumber: int
     name: str
-    action: str
+    action: Annotated[str, Field(description="What to do, in canonical snake_case.")]
     targetCluster: str
     parameters: dict[str, Any]
     criticalStep: bool
     maxRetries: int
     timeout: str
-    dependsOn: list[int]
+    dependsOn: Annotated[list[int], Field(description="Numbers of the steps that must be completed before.")]
     preConditions: list[ConditionSpec]
     postConditions: list[ConditionSpec]
     rollbackSpec: RollbackSpec
@@ -72,9 +73,9 @@ class Step(TypedDict, total=False):
     startTime: str
     endTime: str
     completionOrder: int
-    reversible: bool
-    operationsSent: bool
-    serviceAccount: str
+    reversible: Annotated[bool, Field(description="Whether what was sent can be taken back.")]
+    operationsSent: Annotated[bool, Field(description="Whether anything was sent.")]
+    serviceAccount: Annotated[str, Field(description="As whom.")]
 
 
 class ApprovalState(TypedDict, total=False):
@@ -126,24 +127,20 @@ class OperationRecord(TypedDict, total=False):
 
 
 class Attempt(TypedDict, total=False):
-    """One try at a step.
-
-    ``owned``: its workflow is alive, owns it, and lists it as the current attempt of the step.
-    ``since``: condition type → when it was first seen unmet.
-    """
+    """One try at a step."""
 
     name: str
     uid: str
-    number: int
-    owned: bool
-    rollback: bool
+    number: Annotated[int, Field(description="Counter of the attempts at this step.")]
+    owned: Annotated[bool, Field(description="Its workflow is alive, owns it, and lists it as the current attempt of the step.")]
+    rollback: Annotated[bool, Field(description="True: it takes the step back.")]
     undoOf: str
     overwrite: bool
     phase: str
     startTime: str
     completionTime: str
-    operations: list[OperationRecord]
-    since: dict[str, str]
+    operations: Annotated[list[OperationRecord], Field(description="What was recorded before it was sent.")]
+    since: Annotated[dict[str, str], Field(description="Condition type to when it was first seen unmet.")]
     errorType: str
     message: str
     failureReason: str
@@ -166,7 +163,7 @@ class DryRunStep(TypedDict, total=False):
     decision: str
     reasons: list[dict[str, Any]]
     errors: list[DryRunError]
-    depends: bool
+    depends: Annotated[bool, Field(description="Whether the step depends on others, so that what it lacks may come to be.")]
 
 
 class DryRun(TypedDict, total=False):
@@ -198,40 +195,43 @@ class Cancel(TypedDict, total=False):
 class Question(TypedDict, total=False):
     """What every gate is asked."""
 
-    contract: str
-    gate: str
-    now: str
+    contract: Annotated[str, Field(description="Version of this contract.")]
+    gate: Annotated[str, Field(description="The gate that is asked.")]
+    now: Annotated[str, Field(description="The time, RFC 3339 in UTC; a gate reads no clock.")]
     workflow: Workflow
-    facts: dict[str, dict[str, Any]]
+    facts: Annotated[
+        dict[str, dict[str, Any]],
+        Field(description="What was read, by the id of its request: `available`, `found`, `object`, `items`, `allowed`, `reason` …"),
+    ]
 
 
 class PlanningQuestion(Question, total=False):
     """All steps; the graph is sound."""
 
-    steps: list[Step]
+    steps: Annotated[list[Step], Field(description="All steps.")]
 
 
 class SafetyQuestion(Question, total=False):
     """All steps, and what the dry-run said."""
 
-    steps: list[Step]
+    steps: Annotated[list[Step], Field(description="All steps.")]
     dry_run: DryRun
 
 
 class ApprovalQuestion(Question, total=False):
     """All steps, and every decision for this plan."""
 
-    steps: list[Step]
-    approvals: list[ApprovalDecision]
+    steps: Annotated[list[Step], Field(description="All steps.")]
+    approvals: Annotated[list[ApprovalDecision], Field(description="Decisions of people on this plan.")]
 
 
 class DispatchQuestion(Question, total=False):
-    """``ready`` in plan order; ``steps`` holds the ready and the running ones; ``since`` keys are `<step>/<type>`."""
+    """What could start, and what runs."""
 
-    steps: list[Step]
-    ready: list[int]
-    running: list[int]
-    since: dict[str, str]
+    steps: Annotated[list[Step], Field(description="The ready steps and the running ones.")]
+    ready: Annotated[list[int], Field(description="Numbers of the steps whose dependencies are met, in plan order.")]
+    running: Annotated[list[int], Field(description="Numbers of the steps with an attempt under way.")]
+    since: Annotated[dict[str, str], Field(description="`<step>/<type>` of a condition to when it was first seen unmet.")]
 
 
 class CompletionQuestion(Question, total=False):
@@ -239,14 +239,14 @@ class CompletionQuestion(Question, total=False):
 
     step: Step
     attempt: Attempt
-    since: dict[str, str]
+    since: Annotated[dict[str, str], Field(description="Condition type to when it was first seen unmet.")]
 
 
 class FailureQuestion(Question, total=False):
     """The step whose attempt failed, or a cancel (then without a step); ``steps`` are all started ones."""
 
     step: Step
-    steps: list[Step]
+    steps: Annotated[list[Step], Field(description="All started steps.")]
     attempt: Attempt
     cancel: Cancel
 
@@ -254,34 +254,33 @@ class FailureQuestion(Question, total=False):
 class MonitoringQuestion(Question, total=False):
     """All started steps."""
 
-    steps: list[Step]
+    steps: Annotated[list[Step], Field(description="All started steps.")]
 
 
 class RollbackQuestion(Question, total=False):
     """All started steps."""
 
-    steps: list[Step]
+    steps: Annotated[list[Step], Field(description="All started steps.")]
 
 
 class ActionQuestion(Question, total=False):
-    """One step; no ``attempt`` while the workflow is only validated.
-
-    ``undo`` on an undo attempt: the recorded operations. ``recorded`` on an attempt that a rollbackSpec asks for: what the step's own
-    attempts sent, first to last.
-    """
+    """One step; no ``attempt`` while the workflow is only validated."""
 
     step: Step
     attempt: Attempt
-    undo: list[dict[str, Any]]
-    recorded: list[OperationRecord]
+    undo: Annotated[list[dict[str, Any]], Field(description="The recorded operations to send, on an attempt that takes another one back.")]
+    recorded: Annotated[
+        list[OperationRecord],
+        Field(description="What the step's own attempts sent, on an attempt that a rollbackSpec asks for; first to last."),
+    ]
 
 
 class VerifyQuestion(Question, total=False):
-    """One step and the attempt whose operations were answered; ``recorded`` as in the action's question."""
+    """One step and the attempt whose operations were answered."""
 
     step: Step
     attempt: Attempt
-    recorded: list[OperationRecord]
+    recorded: Annotated[list[OperationRecord], Field(description="As in the question of the gate action.")]
 
 
 QUESTIONS: dict[str, type[Question]] = {

@@ -17,7 +17,12 @@ import data.kubernaut.lib.verdict as v
 # entrypoint: true
 default verdict := {
 	"decision": "deny",
-	"reasons": [{"code": "verdict_undefined", "message": "the gate could not judge this question", "policy": "action"}],
+	"reasons": [{
+		"code": "verdict_undefined",
+		"message": "the gate could not judge this question",
+		"policy": "action",
+		"remedy": "a policy fails on this question; `phasegate policy status` lists the latest changes: take back the one that brought it",
+	}],
 	"warnings": [],
 	"facts": [],
 	"operations": [],
@@ -286,6 +291,12 @@ _places contains object.get(_target, "namespace", "") if {
 }
 
 _places contains object.get(operation.do, "namespace", "") if some operation in _usable
+
+# A way back that could never be gone would be no way back.
+_places contains object.get(operation.undo, "namespace", "") if {
+	some operation in _usable
+	is_object(operation.undo)
+}
 
 _foreign := {place | some place in _places} - {place | some place in _places; targets.reachable(place)}
 

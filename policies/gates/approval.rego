@@ -16,7 +16,12 @@ import data.kubernaut.lib.verdict as v
 # entrypoint: true
 default verdict := {
 	"decision": "deny",
-	"reasons": [{"code": "verdict_undefined", "message": "the gate could not judge this question", "policy": "approval"}],
+	"reasons": [{
+		"code": "verdict_undefined",
+		"message": "the gate could not judge this question",
+		"policy": "approval",
+		"remedy": "a policy fails on this question; `phasegate policy status` lists the latest changes: take back the one that brought it",
+	}],
 	"warnings": [],
 	"facts": [],
 	"approval": {"required": true, "count": 1, "received": 0, "groups": [], "not_requester": true, "expires_seconds": 0},
@@ -61,6 +66,7 @@ _deny contains {
 	"code": "input_incomplete",
 	"message": "the question lacks the steps, the plan or the workflow",
 	"policy": "approval",
+	"remedy": "the controller did not ask as this policy expects: deploy the controller and the policies of one release",
 } if not _sound
 
 # Who asks for an approval, and for which: {policy, why, count, groups, not_requester}.

@@ -16,7 +16,12 @@ import data.kubernaut.lib.verdict as v
 # entrypoint: true
 default verdict := {
 	"decision": "deny",
-	"reasons": [{"code": "verdict_undefined", "message": "the gate could not judge this question", "policy": "completion"}],
+	"reasons": [{
+		"code": "verdict_undefined",
+		"message": "the gate could not judge this question",
+		"policy": "completion",
+		"remedy": "a policy fails on this question; `phasegate policy status` lists the latest changes: take back the one that brought it",
+	}],
 	"warnings": [],
 	"facts": [],
 	"conditions": [],
@@ -51,6 +56,7 @@ _deny contains {
 	"code": "input_incomplete",
 	"message": "the question lacks the step or its attempt",
 	"policy": "completion",
+	"remedy": "the controller did not ask as this policy expects: deploy the controller and the policies of one release",
 } if not _sound
 
 _facts contains request if some request in references.facts(input.step, "postConditions")

@@ -17,7 +17,12 @@ import data.kubernaut.lib.verdict as v
 # entrypoint: true
 default verdict := {
 	"decision": "deny",
-	"reasons": [{"code": "verdict_undefined", "message": "the gate could not judge this question", "policy": "dispatch"}],
+	"reasons": [{
+		"code": "verdict_undefined",
+		"message": "the gate could not judge this question",
+		"policy": "dispatch",
+		"remedy": "a policy fails on this question; `phasegate policy status` lists the latest changes: take back the one that brought it",
+	}],
 	"warnings": [],
 	"facts": [],
 	"start": [],
@@ -93,6 +98,7 @@ _deny contains {
 	"code": "input_incomplete",
 	"message": "the question lacks the workflow, the ready steps or the running ones",
 	"policy": "dispatch",
+	"remedy": "the controller did not ask as this policy expects: deploy the controller and the policies of one release",
 } if not _sound
 
 # How many at once: the lowest of what the site, the workflow and the teams say. A missing setting means one.

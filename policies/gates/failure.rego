@@ -16,7 +16,12 @@ import data.kubernaut.lib.verdict as v
 # entrypoint: true
 default verdict := {
 	"decision": "deny",
-	"reasons": [{"code": "verdict_undefined", "message": "the gate could not judge this question", "policy": "failure"}],
+	"reasons": [{
+		"code": "verdict_undefined",
+		"message": "the gate could not judge this question",
+		"policy": "failure",
+		"remedy": "a policy fails on this question; `phasegate policy status` lists the latest changes: take back the one that brought it",
+	}],
 	"warnings": [],
 	"facts": [],
 	"action": "fail",
@@ -53,6 +58,7 @@ _deny contains {
 	"code": "input_incomplete",
 	"message": "the question lacks the workflow, the step or its attempt",
 	"policy": "failure",
+	"remedy": "the controller did not ask as this policy expects: deploy the controller and the policies of one release",
 } if not _sound
 
 # A team's denial takes the mild ways out: what failed is neither tried again nor passed over. Of a question that cannot be judged nothing

@@ -18,7 +18,12 @@ import data.kubernaut.lib.workloads
 # entrypoint: true
 default verdict := {
 	"decision": "deny",
-	"reasons": [{"code": "verdict_undefined", "message": "the gate could not judge this question", "policy": "monitoring"}],
+	"reasons": [{
+		"code": "verdict_undefined",
+		"message": "the gate could not judge this question",
+		"policy": "monitoring",
+		"remedy": "a policy fails on this question; `phasegate policy status` lists the latest changes: take back the one that brought it",
+	}],
 	"warnings": [],
 	"facts": [],
 	"outcome": "unknown",
@@ -60,6 +65,7 @@ _deny contains {
 	"code": "input_incomplete",
 	"message": "the question lacks the started steps, the time or the start of monitoring",
 	"policy": "monitoring",
+	"remedy": "the controller did not ask as this policy expects: deploy the controller and the policies of one release",
 } if not _sound
 
 # What completed steps acted on. Pods come and go by design, so their owners' health is what counts.
@@ -157,6 +163,7 @@ _wait contains {
 	"code": "not_healthy_yet",
 	"message": sprintf("%s is not healthy", [id]),
 	"policy": "monitoring",
+	"remedy": "it is waited for until the monitoring timeout; look at its pods and events",
 } if {
 	_settled
 	some id in _unhealthy
@@ -166,6 +173,7 @@ _wait contains {
 	"code": "stability_window",
 	"message": sprintf("what was touched has to stay healthy for %v seconds", [_window]),
 	"policy": "monitoring",
+	"remedy": "nothing has to be done; the setting monitoring-stability says how long",
 } if {
 	count(_unhealthy) == 0
 	not _watched

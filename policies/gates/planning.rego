@@ -17,7 +17,12 @@ import data.kubernaut.lib.verdict as v
 # entrypoint: true
 default verdict := {
 	"decision": "deny",
-	"reasons": [{"code": "verdict_undefined", "message": "the gate could not judge this question", "policy": "planning"}],
+	"reasons": [{
+		"code": "verdict_undefined",
+		"message": "the gate could not judge this question",
+		"policy": "planning",
+		"remedy": "a policy fails on this question; `phasegate policy status` lists the latest changes: take back the one that brought it",
+	}],
 	"warnings": [],
 	"facts": [],
 	"estimated_duration_seconds": 0,
@@ -61,6 +66,7 @@ _deny contains {
 	"code": "input_incomplete",
 	"message": "the question lacks steps with numbers and actions",
 	"policy": "planning",
+	"remedy": "the controller did not ask as this policy expects: deploy the controller and the policies of one release",
 } if not _sound
 
 # Actions. An action is known when it says which rights it needs.

@@ -17,7 +17,12 @@ import data.kubernaut.lib.verdict as v
 # entrypoint: true
 default verdict := {
 	"decision": "deny",
-	"reasons": [{"code": "verdict_undefined", "message": "the gate could not judge this question", "policy": "safety"}],
+	"reasons": [{
+		"code": "verdict_undefined",
+		"message": "the gate could not judge this question",
+		"policy": "safety",
+		"remedy": "a policy fails on this question; `phasegate policy status` lists the latest changes: take back the one that brought it",
+	}],
 	"warnings": [],
 	"facts": [],
 	"checks": [],
@@ -70,6 +75,7 @@ _deny contains {
 	"code": "input_incomplete",
 	"message": "the question lacks the steps, the workflow or what the dry-run said",
 	"policy": "safety",
+	"remedy": "the controller did not ask as this policy expects: deploy the controller and the policies of one release",
 } if not _sound
 
 _settled if v.settled("safety", _facts)
@@ -206,11 +212,24 @@ _praise := {
 	"network": "no target's namespace is being deleted",
 }
 
-_remedies := {
-	"rbac": "bind the action's ClusterRole to its ServiceAccount in the target's namespace; deploy/ has both",
-	"capacity": "add nodes, uncordon one, or ask for fewer replicas",
-	"health": "mend the target first, or call the check health not required",
-	"network": "run the workflow once the namespace is there again",
+# What a check that failed is called, and what helps.
+_failed_checks := {
+	"rbac": {
+		"code": "check_failed_rbac",
+		"remedy": "bind the action's ClusterRole to its ServiceAccount in the target's namespace; deploy/ has both",
+	},
+	"capacity": {
+		"code": "check_failed_capacity",
+		"remedy": "add nodes, uncordon one, or ask for fewer replicas",
+	},
+	"health": {
+		"code": "check_failed_health",
+		"remedy": "mend the target first, or call the check health not required",
+	},
+	"network": {
+		"code": "check_failed_network",
+		"remedy": "run the workflow once the namespace is there again",
+	},
 }
 
 _checks := [check |
@@ -259,29 +278,21 @@ _is_left_in(type, entry) if {
 	object.get(entry, "enabled", true) != false
 }
 
-_deny contains {
-	"code": sprintf("check_failed_%s", [check.type]),
-	"message": sprintf("%s%s", [check.message, _quoted(check.type)]),
-	"policy": "safety",
-	"remedy": _remedies[check.type],
-} if {
+_deny contains _failed(check, sprintf("%s%s", [check.message, _quoted(check.type)])) if {
 	_settled
 	some check in _checks
 	check.passed == false
 	check.required
 }
 
-_warn contains {
-	"code": sprintf("check_failed_%s", [check.type]),
-	"message": check.message,
-	"policy": "safety",
-	"remedy": _remedies[check.type],
-} if {
+_warn contains _failed(check, check.message) if {
 	_settled
 	some check in _checks
 	check.passed == false
 	check.required == false
 }
+
+_failed(check, message) := object.union(_failed_checks[check.type], {"message": message, "policy": "safety"})
 
 # What the API server itself said, where the dry-run made it say something.
 _quoted("rbac") := sprintf(" (%s)", [min({reason.message | some reason in rehearsal.forbidden})]) if count(rehearsal.forbidden) > 0
@@ -309,6 +320,7 @@ _deny contains {
 	"code": "dry_run_unreadable",
 	"message": "what the dry-run said of a step cannot be read",
 	"policy": "safety",
+	"remedy": "mend the action or the rule whose reasons have no such form, and apply the workflow again under a new name",
 } if count(rehearsal.unreadable) > 0
 
 _unrehearsed contains step.stepNumber if {
@@ -321,6 +333,7 @@ _deny contains {
 	"code": "dry_run_incomplete",
 	"message": sprintf("the dry-run says nothing of step %v", [number]),
 	"policy": "safety",
+	"remedy": "look into the controller's log for the dry-run of this step, and apply the workflow again under a new name",
 } if {
 	some number in _unrehearsed
 }
@@ -329,6 +342,7 @@ _wait contains {
 	"code": "dry_run_undecided",
 	"message": sprintf("what has to be known for step %d cannot be read yet", [number]),
 	"policy": "safety",
+	"remedy": "it is tried again by itself; if it stays so, see whether the API server answers, and the controller's log",
 } if {
 	some number in rehearsal.undecided
 }

@@ -16,7 +16,12 @@ import data.kubernaut.lib.verdict as v
 # entrypoint: true
 default verdict := {
 	"decision": "deny",
-	"reasons": [{"code": "verdict_undefined", "message": "the gate could not judge this question", "policy": "verify"}],
+	"reasons": [{
+		"code": "verdict_undefined",
+		"message": "the gate could not judge this question",
+		"policy": "verify",
+		"remedy": "a policy fails on this question; `phasegate policy status` lists the latest changes: take back the one that brought it",
+	}],
 	"warnings": [],
 	"facts": [],
 	"conditions": [],
@@ -57,6 +62,7 @@ _deny contains {
 	"code": "action_unknown",
 	"message": "the catalogue has no such action any more, so nobody can tell whether it worked",
 	"policy": "verify",
+	"remedy": "look at the target yourself; put the action's module back before it is used again",
 } if not _sound
 
 _attempted if {
@@ -68,6 +74,7 @@ _deny contains {
 	"code": "input_incomplete",
 	"message": "the question lacks the attempt or its workflow",
 	"policy": "verify",
+	"remedy": "the controller did not ask as this policy expects: deploy the controller and the policies of one release",
 } if not _attempted
 
 # As this account the facts are read.

@@ -49,6 +49,7 @@ missing(gate, requests) := {reason |
 		"code": "fact_missing",
 		"message": sprintf("%s is not known: %s", [id, _cause(id)]),
 		"policy": gate,
+		"remedy": "it is read again by itself; if it stays so, mend what the message names: a missing right, or a server that does not answer",
 	}
 }
 

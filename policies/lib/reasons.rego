@@ -10,7 +10,12 @@ reason(policy, written) := {"code": written, "message": written, "policy": polic
 } else := _kept(policy, written) if {
 	_code(written.code)
 	is_string(object.get(written, "message", ""))
-} else := {"code": "malformed_reason", "message": json.marshal(written), "policy": policy}
+} else := {
+	"code": "malformed_reason",
+	"message": json.marshal(written),
+	"policy": policy,
+	"remedy": "write {\"code\", \"message\", \"remedy\"} with a code in snake_case, or a code alone",
+}
 
 # METADATA
 # description: The reason for refusing a team's rule that is not the kind of value that its gate folds in.

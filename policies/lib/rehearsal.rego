@@ -30,12 +30,16 @@ errors contains {
 	"code": "dry_run_failed",
 	"message": _told(step, error.message),
 	"policy": "safety",
-	"remedy": "mend the step's parameters, or the object, and apply the workflow under a new name",
+	"remedy": _remedy(error),
 } if {
 	some step in _first
 	some error in step.errors
 	error.status != 403
 }
+
+_remedy(error) := "mend the rule `operations` of the action: what it may touch is bounded" if {
+	error.reason == "Forbidden by the executor"
+} else := "mend the step's parameters, or the object, and apply the workflow under a new name"
 
 # METADATA
 # description: What the API server refused for a missing right, in its own words.
@@ -43,7 +47,7 @@ forbidden contains {
 	"code": "rbac_forbidden",
 	"message": _told(step, error.message),
 	"policy": "safety",
-	"remedy": "give the action's ServiceAccount the right in the target's namespace; deploy/ has a ClusterRole for each action",
+	"remedy": "give the action's ServiceAccount the right there, and the controller the right to impersonate it; deploy/ shows both",
 } if {
 	some step in _steps
 	some error in step.errors

@@ -1,14 +1,34 @@
 # METADATA
 # title: Questions for tests
 # description: |
-#   One question for each gate which that gate answers with allow, under `settings`. Change what a case is about with `put` and `without`.
+#   One question for each gate which that gate answers with allow, under `settings`. Change what a case is about with `put`, `without` and
+#   `with_fact`. Those of dispatch and completion have a condition of the step's own, for which nobody stands in unless the test does.
 package kubernaut.testing.questions
 
 import data.kubernaut.testing.objects
 
 # METADATA
-# description: A question with one value added or replaced.
-put(question, path, value) := json.patch(question, [{"op": "add", "path": path, "value": value}])
+# description: A question with one value added or replaced; objects on the way to it that are missing are made.
+put(question, path, value) := json.patch(question, array.concat(
+	[{"op": "add", "path": missing, "value": {}} | some missing in _missing(question, path)],
+	[{"op": "add", "path": path, "value": value}],
+))
+
+_missing(question, path) := [concat("/", array.slice(parts, 0, length)) |
+	parts := split(path, "/")
+	some length in numbers.range(2, count(parts) - 1)
+	length < count(parts)
+	object.get(question, [_key(part) | some part in array.slice(parts, 1, length)], null) == null
+]
+
+# An index of an array is a number; `/` and `~` are escaped in JSON pointers.
+_key(part) := to_number(part) if {
+	regex.match(`^[0-9]+$`, part)
+} else := replace(replace(part, "~1", "/"), "~0", "~")
+
+# METADATA
+# description: A question with the answer to one request; `id` is that of the request, as it is written there.
+with_fact(question, id, fact) := object.union(question, {"facts": {id: fact}})
 
 # METADATA
 # description: A question without one place.

@@ -184,6 +184,10 @@ test_an_action_s_faults_are_denied[note] if {
 			"entry": object.union(_entry, {"operations": [{"do": object.union(_way_back, {"namespace": "bank"}), "undo": null}]}),
 			"want": {"target_outside_namespace"},
 		},
+		"a way back elsewhere": {
+			"entry": object.union(_entry, {"operations": [{"do": _way_back, "undo": object.union(_way_back, {"namespace": "bank"})}]}),
+			"want": {"target_outside_namespace"},
+		},
 		"no target": {"entry": object.remove(_entry, ["target"]), "want": {"target_not_determined"}},
 		"a precondition without words": {
 			"entry": object.union(_entry, {"preconditions": {"ready": {"required": true}}}),

@@ -194,7 +194,7 @@ test_without_a_requester_on_record_nobody_is_proven_to_be_another[note] if {
 }
 
 test_without_the_setting_every_workflow_needs_an_approval if {
-	got := approval.verdict with input as q.put(_free, "/approvals", [])
+	got := approval.verdict with input as q.put(_free, "/approvals", []) with data.kubernaut.settings as {}
 	got.decision == "wait"
 	got.approval.expires_seconds == 0
 }

@@ -33,6 +33,7 @@ test_a_gate_that_comes_to_no_conclusion_denies if {
 	every answer in answers {
 		answer.decision == "deny"
 		answer.reasons[0].code == "verdict_undefined"
+		count(answer.reasons[0].remedy) > 0
 	}
 }
 

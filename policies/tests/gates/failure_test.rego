@@ -116,7 +116,7 @@ test_attempts_of_different_names_do_not_wait_alike if {
 }
 
 test_without_settings_the_delay_is_long if {
-	got := failure.verdict with input as q.without(q.failure, "/attempt/name")
+	got := failure.verdict with input as q.without(q.failure, "/attempt/name") with data.kubernaut.settings as {}
 	got.action == "retry"
 	got.delay_seconds == 60
 }

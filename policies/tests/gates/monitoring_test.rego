@@ -112,7 +112,7 @@ test_it_asks_again_soon_while_something_is_unhealthy if {
 }
 
 test_without_settings_the_window_is_long if {
-	got := monitoring.verdict with input as q.monitoring
+	got := monitoring.verdict with input as q.monitoring with data.kubernaut.settings as {}
 	q.codes(got) == {"stability_window"}
 }
 

@@ -2,6 +2,13 @@ package kubernaut.lib.reasons_test
 
 import data.kubernaut.lib.reasons
 
+_malformed(message) := {
+	"code": "malformed_reason",
+	"message": message,
+	"policy": "p",
+	"remedy": "write {\"code\", \"message\", \"remedy\"} with a code in snake_case, or a code alone",
+}
+
 test_a_reason_is_well_formed_whatever_was_written[note] if {
 	some note, tc in {
 		"a code": {"written": "no_room", "want": {"code": "no_room", "message": "no_room", "policy": "p"}},
@@ -15,13 +22,13 @@ test_a_reason_is_well_formed_whatever_was_written[note] if {
 		},
 		"prose alone": {
 			"written": "there is no room",
-			"want": {"code": "malformed_reason", "message": "\"there is no room\"", "policy": "p"},
+			"want": _malformed("\"there is no room\""),
 		},
 		"a message that is no text": {
 			"written": {"code": "no_room", "message": 5},
-			"want": {"code": "malformed_reason", "message": "{\"code\":\"no_room\",\"message\":5}", "policy": "p"},
+			"want": _malformed("{\"code\":\"no_room\",\"message\":5}"),
 		},
-		"a number": {"written": 5, "want": {"code": "malformed_reason", "message": "5", "policy": "p"}},
+		"a number": {"written": 5, "want": _malformed("5")},
 	}
 	reasons.reason("p", tc.written) == tc.want
 }
