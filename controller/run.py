@@ -26,10 +26,12 @@ from controller.core.names import SYSTEM_NAMESPACE
 from controller.gates.client import GateClient
 from controller.gates.facts import FactGatherer
 from controller.gates.ledger import BY_TARGET, ExecutionLedger, targets_of
+from controller.gates.shadow import ShadowRecorder
 from controller.observe.health import HealthChecks, TokenGuard, Trouble, health_app, loop_check, metrics_app, serve
 from controller.observe.logs import events as event_log
 from controller.observe.metrics import Metrics
 from controller.policy.check import Checker
+from controller.policy.copies import LastGoodCopies
 from controller.policy.loader import PolicyLoader
 from controller.policy.report import PolicyReporter
 from controller.policy.serve import BundleServer
@@ -81,18 +83,18 @@ async def run(options: Options) -> int:
         loop.add_signal_handler(name, stop.set)
     metrics = Metrics()
     cluster = await connect(options.kubeconfig, observer=metrics.observe_request)
-    # Events have a limit of their own, as in client-go: telling must never slow down doing.
+    # Events have a limit of their own, as in client-go: telling must never slow down doing. Nor must policies on trial.
     told = await connect(options.kubeconfig, observer=metrics.observe_request, qps=_EVENTS_QPS, burst=_EVENTS_BURST)
     opa = GateClient(options.opa, token=options.opa_token, deadline=_GATE_DEADLINE, observe=metrics.observe_gate)
     async with cluster, told, opa as gates:
-        controller = _Controller(options, cluster, EventRecorder(told, "phasegate"), gates, metrics)
+        controller = _Controller(options, cluster, told, gates, metrics)
         return await controller.serve_until(stop)
 
 
 class _Controller:
     """The parts and how they are tied together."""
 
-    def __init__(self, options: Options, cluster: Cluster, recorder: EventRecorder, gates: GateClient, metrics: Metrics) -> None:
+    def __init__(self, options: Options, cluster: Cluster, told: Cluster, gates: GateClient, metrics: Metrics) -> None:
         self._options = options
         self._cluster = cluster
         self._metrics = metrics
@@ -106,8 +108,9 @@ class _Controller:
         )
         self._approvals = Informer(cluster, kinds.APPROVAL, namespaces, indexers={BY_WORKFLOW: _approved_workflow}, observer=seen)
         self._config_maps = Informer(cluster, kinds.CONFIG_MAP, [SYSTEM_NAMESPACE], observer=seen)
-        self._recorder = recorder
+        self._recorder = EventRecorder(told, "phasegate")
         self._bundles = BundleServer()
+        copies = LastGoodCopies(cluster, self._config_maps)
         self._loader = PolicyLoader(
             read_shipped(options.policies),
             self._config_maps,
@@ -115,11 +118,17 @@ class _Controller:
             self._bundles,
             environ=options.environ,
             metrics=metrics,
-            reporter=PolicyReporter(cluster, self._config_maps, self._recorder) if "policy" in options.controllers else None,
+            memory=copies,
+            before_serving=copies.add if "policy" in options.controllers else None,
         )
+        ledger = ExecutionLedger(self._executions)
+        aside = FactGatherer(told, ledger, deadline=_FACTS_DEADLINE_SECONDS, observe=metrics.observe_facts)
+        self._trials = ShadowRecorder(gates, aside, trials=lambda: self._loader.trial_packages, tell=self._tell_of_trial, observer=metrics)
+        gates.follow(self._trials.submit)
+        self._reporter = PolicyReporter(cluster, self._config_maps, self._recorder, self._loader, self._trials.documents)
         self._loader.subscribe(self._on_policy_served)
         self._loader.subscribe_activation(self._on_policy_active)
-        facts = FactGatherer(cluster, ExecutionLedger(self._executions), deadline=_FACTS_DEADLINE_SECONDS, observe=metrics.observe_facts)
+        facts = FactGatherer(cluster, ledger, deadline=_FACTS_DEADLINE_SECONDS, observe=metrics.observe_facts)
         workflows, executions = Objects(cluster, self._workflows), Objects(cluster, self._executions)
         self._workflow = WorkflowReconciler(
             Parts(workflows, executions, self._approvals, gates, facts, self._settings, self._recorder, _now)
@@ -165,8 +174,10 @@ class _Controller:
             "informer of approvals": self._approvals.run,
             "informer of config maps": self._config_maps.run,
             "events": self._recorder.run,
+            "trials": self._trials.run,
             "policy loader": self._loader.run,
             "queue": self._work,
+            **({"policy reporter": self._reporter.run} if "policy" in self._options.controllers else {}),
         }
 
     async def _work(self) -> None:
@@ -240,6 +251,10 @@ class _Controller:
             for execution in self._executions.all():
                 if not attempts.has_ended(execution):
                     self._queue.add(("execution", execution["metadata"]["namespace"], execution["metadata"]["name"]))
+
+    def _tell_of_trial(self, metadata: Mapping[str, Any], message: str) -> None:
+        workflow = {"apiVersion": kinds.WORKFLOW.api_version, "kind": kinds.WORKFLOW.kind, "metadata": metadata}
+        self._recorder.emit(workflow, "Normal", "ShadowVerdict", message)
 
     def _add_checks(self) -> None:
         def synced() -> Trouble | None:

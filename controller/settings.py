@@ -119,6 +119,10 @@ class Settings(BaseModel):
         """What policies see as ``data.kubernaut.settings``: the dashed keys, durations as Go strings."""
         return {_dashed(name): _plain(value) for name, value in self}
 
+    def texts(self) -> dict[str, str]:
+        """The same as the ConfigMap would say it."""
+        return {key: _text(value) for key, value in self.document().items()}
+
 
 @dataclass(frozen=True, slots=True)
 class SettingProblem:
@@ -182,6 +186,12 @@ def _unknown(key: str, known: Mapping[str, str]) -> SettingProblem:
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return SettingProblem(key, f"setting {key[:_LONGEST_SHOWN]!r} is not known and has no effect{hint}")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _plain(value: object) -> object:

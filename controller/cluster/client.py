@@ -22,6 +22,7 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
+from yaml import YAMLError
 
 from controller.cluster.errors import AmbiguousError, ApiError, Attempted, UnreachableError, error_from_answer
 from controller.cluster.kinds import Kind
@@ -87,7 +88,8 @@ async def connect(
             await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=str(kubeconfig) if kubeconfig else None, context=context, client_configuration=configuration
             )
-    except (kube_config.ConfigException, OSError) as exc:
+    except (kube_config.ConfigException, OSError, TypeError, AttributeError, ValueError, YAMLError) as exc:
+        # The library does not say what it stumbles over in a file that is no kubeconfig.
         source = kubeconfig or "the environment"
         message = f"cannot load the cluster configuration from {source}: {exc}; name a kubeconfig file with --kubeconfig"
         raise PermanentError(message) from exc

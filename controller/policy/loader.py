@@ -1,27 +1,40 @@
 """Keeps OPA on the best policy set there is: every change is tried, and a bad one never replaces a good one.
 
-A change wakes the loader, which reads all sources afresh. All changes are tried together; if that fails, one at a time on top of
-what was accepted before, oldest first, again and again until none is accepted (one may need another). What is not accepted stays
-at its last accepted version, a deletion included. The acceptance is pure bookkeeping in `Acceptance`; judging a set is the
-Checker's, telling people is `report.py`'s.
+A change wakes the loader, which reads all sources afresh and serves what `acceptance.py` makes of them. Judging a set is the Checker's,
+telling people is `report.py`'s, and what survives a restart is `copies.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
 
 from controller.cluster.cache import Document
 from controller.cluster.informer import Informer
 from controller.observe import logs
 from controller.observe.health import Trouble
 from controller.observe.metrics import Metrics
-from controller.policy.bundle import Bundle, build_bundle
-from controller.policy.check import Checker, CheckUnavailableError
+from controller.policy.acceptance import Acceptance, accept
+from controller.policy.check import Checker
+from controller.policy.judging import Judging, Version, version
+from controller.policy.process import CheckUnavailableError
 from controller.policy.serve import BundleServer
-from controller.policy.sources import PolicyProblem, Source, combine, is_policy_source, read_config_map
+from controller.policy.sources import (
+    GUARDED_LABEL,
+    STATUS_ANNOTATION,
+    PolicyProblem,
+    Source,
+    adds_to,
+    combine,
+    is_policy_source,
+    read_config_map,
+    replaced_packages,
+)
 from controller.settings import SETTINGS_CONFIG_MAP, SYSTEM_NAMESPACE, SettingProblem, Settings, parse_settings
 
 log = logs.events(__name__)
@@ -29,62 +42,48 @@ log = logs.events(__name__)
 _DEBOUNCE = 0.03
 _LONGEST_DEBOUNCE = 0.3
 _RETRY = 2.0
-_ACTIVATION_PATIENCE = 2.0
+_MOST_INTERRUPTIONS = 3
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Acceptance:
-    """Which version of each source counts, and why the newest version of some does not."""
+class Remembered:
+    """What counted before a restart: the accepted sources by name, what is wrong with versions of them, the settings in force."""
 
-    accepted: Mapping[str, Source] = field(default_factory=dict)
-    rejected: Mapping[str, list[PolicyProblem]] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    problems: Mapping[Version, list[PolicyProblem]] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+
+
+class Memory(Protocol):
+    """What survives a restart; policy.copies is the one implementation."""
+
+    def read(self) -> Remembered:
+        """What is remembered now."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The outcome of one load, for whoever tells people about it."""
+    """The outcome of one load, for whoever tells people about it; ``revision`` is what is served, None for nothing."""
 
-    revision: str | None
-    active: bool
-    acceptance: Acceptance
-    found: Mapping[str, Source]
-    setting_problems: list[SettingProblem]
-
-
-Judge = Callable[[Mapping[str, Source]], Awaitable[list[PolicyProblem]]]
-Reporter = Callable[[LoadReport], Awaitable[None]]
-
-
-async def accept(last: Mapping[str, Source], found: Mapping[str, Source], judge: Judge) -> Acceptance:
-    """The best mixture of the last accepted sources and the ones found now; ``judge`` says what is wrong with a mixture."""
-    changed = [name for name in last.keys() | found.keys() if _digest(last.get(name)) != _digest(found.get(name))]
-    if not changed:
-        return Acceptance(dict(last))
-    problems = await judge(found)
-    if not problems:
-        return Acceptance(dict(found))
-    accepted = dict(last)
-    rejected = dict.fromkeys(changed, problems)
-    waiting = sorted(changed, key=lambda name: _order(found.get(name) or last[name]))
-    # A single change was already tried above: with nothing beside it, "all together" and "alone" are the same question.
-    progress = len(changed) > 1
-    while progress:
-        progress = False
-        for name in list(waiting):
-            tried = _with(accepted, name, found.get(name))
-            rejected[name] = await judge(tried)
-            if not rejected[name]:
-                accepted, progress = tried, True
-                waiting.remove(name)
-                del rejected[name]
-    return Acceptance(accepted, {name: rejected[name] for name in waiting})
+    revision: str | None = None
+    acceptance: Acceptance = field(default_factory=Acceptance)
+    found: Mapping[str, Source] = field(default_factory=dict)
+    warnings: Mapping[str, list[PolicyProblem]] = field(default_factory=dict)
+    setting_problems: list[SettingProblem] = field(default_factory=list)
+    own: Mapping[str, Source] = field(default_factory=dict)
+    """Of what is accepted, that which is not in the image anyway."""
+    settings: Settings = field(default_factory=Settings)
+    unloadable: list[PolicyProblem] = field(default_factory=list)
+    """What keeps anything from being served."""
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 class PolicyLoader:
     """Watches the sources, publishes the accepted set, and knows whether OPA follows.
 
-    ``informer`` holds the ConfigMaps of kubernaut-system (all of them: the settings are not labelled as policy). ``accepted`` is
-    what counted before a restart, for as long as the newest version of a source does not pass.
+    ``informer`` holds the ConfigMaps of kubernaut-system (all of them: the settings are not labelled as policy). ``before_serving`` is
+    given what is new in a set that replaces shipped modules, before it decides anything: a crash must not take it back.
     """
 
     def __init__(  # noqa: PLR0913 - the collaborators, by keyword
@@ -96,27 +95,32 @@ class PolicyLoader:
         *,
         environ: Mapping[str, str],
         metrics: Metrics | None = None,
-        reporter: Reporter | None = None,
-        accepted: Mapping[str, Source] | None = None,
+        memory: Memory | None = None,
+        before_serving: Callable[[Mapping[str, Source]], Awaitable[None]] | None = None,
     ) -> None:
         self.settings = Settings()
-        self.acceptance = Acceptance(dict(accepted or {}))
+        self.acceptance = Acceptance()
+        self.report = LoadReport()
+        self.trial_packages: frozenset[str] = frozenset()
         self.opa_revision = ""
         self.opa_errors: list[str] = []
         self._shipped = shipped
         self._informer = informer
-        self._checker = checker
         self._server = server
         self._environ = environ
         self._metrics = metrics or Metrics()
-        self._reporter = reporter
+        self._memory = memory
+        self._before_serving = before_serving
+        self._damaged: frozenset[str] = frozenset()
+        self._read: dict[str, tuple[str, Source, list[PolicyProblem]]] = {}
+        self._judging = Judging(shipped, checker)
         self._subscribers: list[Callable[[str, Settings], None]] = []
         self._activation_subscribers: list[Callable[[str], None]] = []
+        self._report_subscribers: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
-        self._heard = asyncio.Event()
-        self._late = False
         self._last_change = 0.0
-        self._unloadable: list[PolicyProblem] = []
+        self._before: Mapping[str, Source] = {}
+        self._interruptions = 0
         server.observer = self._hear_from_opa
         informer.subscribe(self._notice)
 
@@ -133,10 +137,19 @@ class PolicyLoader:
         """Call ``subscriber(revision)`` whenever OPA reports that another set decides from now on."""
         self._activation_subscribers.append(subscriber)
 
+    def subscribe_report(self, subscriber: Callable[[], None]) -> None:
+        """Call ``subscriber()`` whenever there is something new to tell people: ``report``, or whether OPA follows."""
+        self._report_subscribers.append(subscriber)
+
+    @property
+    def active(self) -> bool:
+        """Whether OPA decides by what is served."""
+        return self.revision is not None and self.opa_revision == self.revision
+
     def trouble(self) -> Trouble | None:
         """Why decisions are not made under the newest accepted set, for the readiness check."""
         if self.revision is None:
-            why = "; ".join(str(problem) for problem in self._unloadable[:3]) or "the policy ConfigMaps are not read yet"
+            why = "; ".join(str(problem) for problem in self.report.unloadable[:3]) or "the policy ConfigMaps are not read yet"
             return Trouble(f"no policy set is served: {why}", "nothing is allowed until a set passes; mend the named files")
         if self.opa_revision == self.revision:
             # What OPA complains of beside that is past: a download that failed while this process was away.
@@ -149,11 +162,11 @@ class PolicyLoader:
     async def run(self) -> None:
         """Load once the sources are known, then after every change, until cancelled."""
         await self._informer.synced.wait()
+        self._recall()
         self._changed.set()
         while True:
             await self._changed.wait()
             await self._quiet()
-            self._changed.clear()
             try:
                 await self.load()
             except CheckUnavailableError as exc:
@@ -163,40 +176,102 @@ class PolicyLoader:
                 self._changed.set()
 
     async def load(self) -> LoadReport:
-        """Read the sources, judge what changed, publish what is accepted."""
+        """Read the sources, judge what changed, publish what is accepted; what takes long ends with the next change.
+
+        Raises:
+            CheckUnavailableError: they could not be judged; what was not judged has not changed.
+        """
+        self._changed.clear()
+        self._forget_damaged()
+        found = await self._read_sources()
+        refused, slow = self._refused(found), self._slow(found)
+        await self._load(found, refused, slow)
+        if slow or (refused and self.report.acceptance.accepted != self._before):
+            await self._load_rest(found)
+        else:
+            self._interruptions = 0
+        return self.report
+
+    async def _load_rest(self, found: Mapping[str, Source]) -> None:
+        """Judge what was put off, unless a change comes first; after some changes they wait in their turn."""
+        rest, change = asyncio.create_task(self._load(found)), asyncio.create_task(self._changed.wait())
+        try:
+            waited_for = {rest} if self._interruptions >= _MOST_INTERRUPTIONS else {rest, change}
+            await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+            if rest.done():
+                self._interruptions = 0
+                await rest
+            else:
+                self._interruptions += 1
+        finally:
+            for task in (rest, change):
+                task.cancel()
+            await asyncio.gather(rest, change, return_exceptions=True)
+
+    def _refused(self, found: Mapping[str, Source]) -> frozenset[str]:
+        """What was refused in this very version: it may get its chance in another set, but keeps nobody else's change waiting.
+
+        Where a source is gone, it may be the same under another name, which goes in with the same set that leaves the old one out.
+        """
+        if self.acceptance.accepted.keys() - found.keys() - self.acceptance.rejected.keys():
+            return frozenset()
+        return frozenset(name for name in self.acceptance.rejected if found.get(name) == self.report.found.get(name))
+
+    def _slow(self, found: Mapping[str, Source]) -> frozenset[str]:
+        """New replacements of shipped modules, which take all the shipped tests that they may break."""
+        known = {name: source.digest for name, source in self.acceptance.accepted.items()}
+        return frozenset(
+            name for name, source in found.items() if replaced_packages(self._shipped, source) and known.get(name) != source.digest
+        )
+
+    async def _load(self, found: Mapping[str, Source], refused: frozenset[str] = _NONE, slow: frozenset[str] = _NONE) -> None:
+        """Judge and publish; what was ``refused`` and what is ``slow`` stays as it is for now."""
         began = time.perf_counter()
         settings, setting_problems = self._read_settings()
-        found, unreadable = self._read_sources()
-        judged = _Judgement(self._shipped, settings, self._checker, unreadable)
-        acceptance = await accept(self.acceptance.accepted, found, judged)
-        problems = await self._publish(acceptance, settings, judged)
-        seconds = time.perf_counter() - began
-        active = self.revision is not None and await self._activated()
-        report = LoadReport(self.revision, active, acceptance, found, setting_problems)
-        self._unloadable = problems
-        self._late = not active
-        self._count(report, seconds)
-        for name, reasons in acceptance.rejected.items():
+        self._judging.settings = settings.document()
+        before = self.acceptance
+        self._before = before.accepted
+        put_off = refused | slow
+        acceptance = await accept(before.accepted, _with(found, {name: before.accepted.get(name) for name in put_off}), self._judging)
+        standing = {name: why for name, why in before.rejected.items() if name in refused}
+        # While something waits, who needs it is not told no yet.
+        waiting = slow | (acceptance.rejected.keys() if slow else _NONE)
+        rejected = {name: why for name, why in acceptance.rejected.items() if name not in waiting}
+        acceptance = Acceptance(acceptance.accepted, {**rejected, **standing})
+        unloadable = await self._publish(acceptance, settings)
+        self._judging.forget_all_but((*found.values(), *acceptance.accepted.values(), *self.acceptance.accepted.values()))
+        own = {name: source for name, source in self.acceptance.accepted.items() if adds_to(self._shipped, source)}
+        told = {name: source for name, source in found.items() if name not in waiting}
+        warnings = self._judging.warnings(told.values())
+        self.report = LoadReport(self.revision, acceptance, told, warnings, setting_problems, own, settings, unloadable)
+        self._count(self.report, time.perf_counter() - began)
+        for name, reasons in rejected.items():
             log.warning("policy_rejected", source=name, problems=[str(reason) for reason in reasons])
         for setting in setting_problems:
             log.warning("setting_refused", key=setting.key, problem=setting.message)
-        if self._reporter is not None:
-            await self._reporter(report)
-        return report
+        self._tell()
 
-    async def _publish(self, acceptance: Acceptance, settings: Settings, judged: _Judgement) -> list[PolicyProblem]:
+    async def _publish(self, acceptance: Acceptance, settings: Settings) -> list[PolicyProblem]:
         """Serve the accepted set; what keeps even that from being served."""
+        if self.revision is not None and (acceptance.accepted, settings) == (self.acceptance.accepted, self.settings):
+            self.acceptance = acceptance
+            return []
         if self.revision is None:
-            # The first set of this process: nothing of it was judged if there was no source to judge.
-            problems = await judged(acceptance.accepted)
+            # The first set of this process: nothing of it was judged here if no source had changed, and the image may be another.
+            problems = await self._judging(acceptance.accepted, ())
             if problems:
                 log.error("no_policy_set", problems=[str(problem) for problem in problems])
                 return problems
         policy_set, problems = combine(self._shipped, acceptance.accepted.values(), settings.document())
         if problems:
             return problems
-        bundle: Bundle = await asyncio.to_thread(build_bundle, policy_set)
-        self.acceptance, self.settings = acceptance, settings
+        if self._before_serving is not None:
+            new = {name: source for name, source in acceptance.accepted.items() if source != self.acceptance.accepted.get(name)}
+            replacing = {name: source for name, source in new.items() if replaced_packages(self._shipped, source)}
+            if replacing:
+                await self._before_serving(replacing)
+        bundle = await self._judging.bundle(policy_set)
+        self.acceptance, self.settings, self.trial_packages = acceptance, settings, policy_set.trials
         if bundle.revision != self.revision:
             self._server.publish(bundle)
             self._metrics.observe_policy_set(bundle.revision)
@@ -205,32 +280,42 @@ class PolicyLoader:
                 subscriber(bundle.revision, settings)
         return []
 
-    async def _activated(self) -> bool:
-        """Wait a moment for OPA to decide by what is served, so that nobody is told "active" before it is."""
-        try:
-            async with asyncio.timeout(_ACTIVATION_PATIENCE):
-                while self.opa_revision != self.revision:
-                    self._heard.clear()
-                    await self._heard.wait()
-        except TimeoutError:
-            return False
-        return True
-
     def _read_settings(self) -> tuple[Settings, list[SettingProblem]]:
         config_map = self._informer.get(SYSTEM_NAMESPACE, SETTINGS_CONFIG_MAP) or {}
         return parse_settings(config_map.get("data") or {}, self._environ, self.settings)
 
-    def _read_sources(self) -> tuple[dict[str, Source], dict[str, list[PolicyProblem]]]:
-        """The labelled ConfigMaps as they are now, and what makes some of them unreadable."""
-        found: dict[str, Source] = {}
-        unreadable: dict[str, list[PolicyProblem]] = {}
-        for config_map in self._informer.all(SYSTEM_NAMESPACE):
-            if is_policy_source(config_map):
-                source, problems = read_config_map(config_map)
-                found[source.name] = source
-                if problems:
-                    unreadable[source.digest] = problems
-        return found, unreadable
+    async def _read_sources(self) -> dict[str, Source]:
+        """The labelled ConfigMaps as they are now; each version is read once."""
+        config_maps = [config_map for config_map in self._informer.all(SYSTEM_NAMESPACE) if is_policy_source(config_map)]
+        known, self._read = self._read, {}
+        for config_map in config_maps:
+            name, state = config_map["metadata"]["name"], json.dumps(_seen(config_map), sort_keys=True)
+            if name not in known or known[name][0] != state:
+                known[name] = (state, *await asyncio.to_thread(read_config_map, config_map))
+            self._read[name] = known[name]
+        for _, source, problems in self._read.values():
+            if problems:
+                self._judging.unreadable[version(source)] = problems
+        return {name: source for name, (_, source, _) in self._read.items()}
+
+    def _recall(self) -> None:
+        """Go on from what counted before the restart."""
+        if self._memory is None:
+            return
+        remembered = self._memory.read()
+        self.settings = remembered.settings
+        self.acceptance = Acceptance(dict(remembered.sources))
+        self._judging.unreadable.update(remembered.problems)
+        self._damaged = frozenset(name for name, _ in remembered.problems)
+
+    def _forget_damaged(self) -> None:
+        """A copy that could not be read, and that somebody has deleted, stands in nobody's way."""
+        if self._damaged and self._memory is not None:
+            remembered = self._memory.read().sources
+            gone = {name for name in self._damaged if name not in remembered}
+            accepted = {name: source for name, source in self.acceptance.accepted.items() if name not in gone}
+            self.acceptance = Acceptance(accepted, self.acceptance.rejected)
+            self._damaged -= gone
 
     async def _quiet(self) -> None:
         """Wait until nothing has changed for a moment, so that one `kubectl apply` of many files is one load."""
@@ -240,23 +325,23 @@ class PolicyLoader:
             await asyncio.sleep(left)
 
     def _notice(self, old: Document | None, new: Document | None) -> None:
-        for obj in (old, new):
-            if obj is not None and (is_policy_source(obj) or obj["metadata"]["name"] == SETTINGS_CONFIG_MAP):
-                self._last_change = asyncio.get_running_loop().time()
-                self._changed.set()
-                return
+        # A status that someone took away is to be said again.
+        if _seen(old) != _seen(new) or (_is_told(old) and not _is_told(new)) or (new is None and _is_ours(old)):
+            self._last_change = asyncio.get_running_loop().time()
+            self._changed.set()
 
     def _hear_from_opa(self, revision: str, errors: list[str]) -> None:
         changed = revision != self.opa_revision
         self.opa_revision, self.opa_errors = revision, errors
-        self._heard.set()
         if changed and revision == self.revision:
             log.info("policy_active", revision=revision)
-            if self._late:
-                # People were told "accepted" only; the next load says "active".
-                self._changed.set()
+            self._tell()
             for subscriber in self._activation_subscribers:
                 subscriber(revision)
+
+    def _tell(self) -> None:
+        for subscriber in self._report_subscribers:
+            subscriber()
 
     def _count(self, report: LoadReport, seconds: float) -> None:
         self._metrics.policy_loads.labels("rejected" if report.acceptance.rejected else "accepted").inc()
@@ -266,31 +351,21 @@ class PolicyLoader:
         states.labels("active").set(len(report.found.keys() - report.acceptance.rejected.keys()))
 
 
-@dataclass(frozen=True, slots=True)
-class _Judgement:
-    """Judges a mixture of sources: readable, no package claimed twice, compiles."""
-
-    shipped: Source
-    settings: Settings
-    checker: Checker
-    unreadable: Mapping[str, list[PolicyProblem]]
-
-    async def __call__(self, sources: Mapping[str, Source]) -> list[PolicyProblem]:
-        problems = [problem for source in sources.values() for problem in self.unreadable.get(source.digest, ())]
-        if problems:
-            return problems
-        policy_set, problems = combine(self.shipped, sources.values(), self.settings.document())
-        return problems or await self.checker.check(policy_set)
+def _with(sources: Mapping[str, Source], others: Mapping[str, Source | None]) -> dict[str, Source]:
+    """These sources with others in the place of those of the same name; None for none."""
+    return {name: source for name, source in {**sources, **others}.items() if source is not None}
 
 
-def _digest(source: Source | None) -> str | None:
-    return source.digest if source is not None else None
+def _seen(config_map: Document | None) -> object:
+    """What of a ConfigMap concerns the policy set."""
+    if config_map is None or not (is_policy_source(config_map) or config_map["metadata"]["name"] == SETTINGS_CONFIG_MAP):
+        return None
+    return config_map["metadata"].get("uid"), config_map.get("data"), config_map.get("binaryData")
 
 
-def _order(source: Source) -> tuple[str, str]:
-    return source.created, source.name
+def _is_told(config_map: Document | None) -> bool:
+    return config_map is not None and STATUS_ANNOTATION in (config_map["metadata"].get("annotations") or {})
 
 
-def _with(sources: Mapping[str, Source], name: str, source: Source | None) -> dict[str, Source]:
-    others = {key: value for key, value in sources.items() if key != name}
-    return others if source is None else {**others, name: source}
+def _is_ours(config_map: Document | None) -> bool:
+    return config_map is not None and GUARDED_LABEL in (config_map["metadata"].get("labels") or {})

@@ -7,32 +7,18 @@ rule or a bound variable whose keys are constants or bound variables. Everything
 
 from __future__ import annotations
 
-import argparse
 import base64
-import json
-import subprocess
-import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
-
-from controller import paths
-from controller.core.errors import PermanentError
-from controller.local import programs
 
 Ast = Mapping[str, Any]
 
 _DOCUMENTS = frozenset({"input", "data"})
 _CONSTANTS = frozenset({"null", "boolean", "number", "string"})
-_PARSING_TAKES_AT_MOST = 30
-
-
-class ParseError(PermanentError):
-    """A file is not Rego, so nothing can be said about its negations."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -151,60 +137,3 @@ def _variables(node: object, scope: _Scope) -> set[str]:
 
 def _is_operator(node: object) -> bool:
     return isinstance(node, Mapping) and node.get("type") == "ref"
-
-
-# the runner
-
-
-def policy_files(roots: Iterable[Path]) -> list[Path]:
-    """The Rego files at and below these places, tests left out: what they negate decides nothing."""
-    found = {path for root in roots for path in ([root] if root.is_file() else root.rglob("*.rego"))}
-    return sorted(path for path in found if not path.name.endswith("_test.rego"))
-
-
-def parse_file(opa: Path, file: Path) -> Ast:
-    """The AST of one file.
-
-    Raises:
-        ParseError: it is not Rego, or the program did not answer.
-    """
-    command = [str(opa), "parse", "--format", "json", "--json-include", "locations,-comments", str(file)]
-    try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=_PARSING_TAKES_AT_MOST, check=False)
-        document: Ast = json.loads(ended.stdout)
-    except (OSError, ValueError, subprocess.TimeoutExpired) as exc:
-        said = ended.stderr.strip() if isinstance(exc, ValueError) else str(exc)
-        raise ParseError(f"{file} cannot be parsed: {said}") from exc
-    return document
-
-
-def check_files(opa: Path, files: Iterable[Path]) -> list[UnsafeNegation]:
-    """Every unsafe negation in these files.
-
-    Raises:
-        ParseError: one of them is not Rego.
-    """
-    return find_unsafe([(str(file), parse_file(opa, file)) for file in files])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0 all are safe, 1 some are not, 2 a file cannot be parsed, 3 there is no opa."""
-    parser = argparse.ArgumentParser(prog="python -m controller.policy.negation", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("paths", nargs="*", type=Path, default=[paths.POLICIES], help="files and folders; default: policies/")
-    options = parser.parse_args(arguments)
-    opa = programs.find("opa")
-    if opa is None:
-        sys.stderr.write("there is no opa: run `python -m controller.local.programs opa`\n")
-        return 3
-    try:
-        unsafe = check_files(opa, policy_files(options.paths))
-    except ParseError as exc:
-        sys.stderr.write(f"{exc}\n")
-        return 2
-    for negation in unsafe:
-        sys.stdout.write(f"{negation}\n")
-    return 1 if unsafe else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,6 +6,7 @@ first, and whether a data file is plain data.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -19,9 +20,13 @@ from typing_extensions import override
 
 POLICY_LABEL = "kubernaut.ai/policy"
 POLICY_LABEL_VALUE = "rego"
+GUARDED_LABEL = "kubernaut.ai/policy-last-good"
+"""On what this program remembers of policies; the admission policies guard it like the policies themselves."""
 STATUS_ANNOTATION = "kubernaut.ai/policy-status"
 IMAGE = "image"
 """The name of the source that is built in."""
+SET = "the policy set"
+"""Stands for a source where a problem belongs to no single one."""
 
 GATES = frozenset(
     {
@@ -35,13 +40,14 @@ GATES = frozenset(
         "rollback",
         "action",
         "verify",
-        "mapping",
     }
 )
 _DATA_ROOTS = frozenset({"settings", "modules", "references", "teams"})
 _PACKAGE = re.compile(r"^[ \t]*package[ \t]+([^\s#]+)", re.MULTILINE)
 _PLAIN_PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _RULE_PACKAGE_DEPTH = 4
+_RENDERED = "kubernaut-policy-"
+_LONGEST_YAML = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,12 @@ class PolicyProblem:
     column: int
     message: str
     remedy: str = ""
+    warning: bool = False
 
     @override
     def __str__(self) -> str:
         """One line for logs and Events."""
-        place = f"{self.source}/{self.key}" + (f":{self.line}:{self.column}" if self.line else "")
+        place = f"{self.source}/{self.key}".removesuffix("/") + (f":{self.line}:{self.column}" if self.line else "")
         return f"{place}: {self.message}" + (f" ({self.remedy})" if self.remedy else "")
 
 
@@ -91,12 +98,15 @@ class Source:
     modules: tuple[Module, ...] = ()
     tests: tuple[Module, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    raw: str = ""
+    """What the ConfigMap holds, if not all of it could be read."""
+    digest: str = field(init=False, compare=False)
+    """Of the content alone: what changes nothing else changes nothing here."""
 
-    @property
-    def digest(self) -> str:
-        """Of the content alone: what changes nothing else changes nothing here."""
+    def __post_init__(self) -> None:
         content = [[m.key, m.text] for m in (*self.modules, *self.tests)]
-        return hashlib.sha256(json.dumps([content, self.data], sort_keys=True).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps([content, self.data, self.raw], sort_keys=True).encode()).hexdigest()[:12]
+        object.__setattr__(self, "digest", digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +116,18 @@ class PolicySet:
     modules: tuple[Module, ...]
     data: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
+    shipped: frozenset[str] = frozenset()
+    """The paths of the modules that are the image's own."""
+
+    @property
+    def trials(self) -> frozenset[str]:
+        """The packages on trial, ``kubernaut.shadow.<gate>.<name>``."""
+        return frozenset(module.package for module in self.modules if module.package.startswith("kubernaut.shadow."))
 
 
 def rendered_name(package: str) -> str:
     """The ConfigMap that a shipped package is rendered to."""
-    return "kubernaut-policy-" + _inside(package).replace(".", "-").replace("_", "-")
+    return _RENDERED + _inside(package).replace(".", "-").replace("_", "-")
 
 
 def rendered_key(package: str) -> str:
@@ -119,14 +136,16 @@ def rendered_key(package: str) -> str:
 
 
 def read_shipped(folder: Path) -> Source:
-    """The shipped set from ``policies/``; ValueError if a file there has no package of ours or shares one."""
+    """The shipped set from ``policies/``, tests included; ValueError if a file there has no package of ours or shares one."""
     modules: dict[str, Module] = {}
+    tests: list[Module] = []
     for path in sorted(folder.rglob("*.rego")):
-        if path.name.endswith("_test.rego") or path.relative_to(folder).parts[0] == "tests":
-            continue
         text = path.read_text(encoding="utf-8")
+        if path.name.endswith("_test.rego"):
+            tests.append(Module("shipped-tests", str(path.relative_to(folder)).replace("/", "."), text))
+            continue
         package = Module("", "", text).package
-        problem = _package_problem(package)
+        problem = _package_problem(package, replacing=True)
         if problem is not None or package in modules:
             message = f"{path}: {problem or f'package {package} is already in {modules[package].key}'}"
             raise ValueError(message)
@@ -134,7 +153,7 @@ def read_shipped(folder: Path) -> Source:
     if not modules:
         message = f"there is no policy below {folder}: name the folder of the shipped policies"
         raise ValueError(message)
-    return Source(IMAGE, modules=tuple(modules.values()))
+    return Source(IMAGE, modules=tuple(modules.values()), tests=tuple(tests))
 
 
 def is_policy_source(config_map: Mapping[str, Any]) -> bool:
@@ -151,22 +170,66 @@ def read_config_map(config_map: Mapping[str, Any]) -> tuple[Source, list[PolicyP
     tests: list[Module] = []
     data: dict[str, Any] = {}
     problems = [
-        PolicyProblem(name, key, 0, 0, "binary data is not read", "put text below `data`") for key in config_map.get("binaryData") or {}
+        PolicyProblem(name, key, 0, 0, "binary data is not read", "put text below `data`; a file that is not UTF-8 becomes binary data")
+        for key in config_map.get("binaryData") or {}
     ]
     for key, text in sorted((config_map.get("data") or {}).items()):
         if key.endswith(".rego"):
             module = Module(name, key, text)
-            problem = _package_problem(module.package)
+            is_test = key.endswith("_test.rego")
+            problem = _package_problem(module.package, replacing=is_test or name.startswith(_RENDERED))
             if problem is not None:
                 remedy = "start the file with a package such as kubernaut.rules.dispatch.my_team"
                 problems.append(PolicyProblem(name, key, _package_line(text), 1, problem, remedy))
-            (tests if key.endswith("_test.rego") else modules).append(module)
+            (tests if is_test else modules).append(module)
         elif key.endswith((".json", ".yaml", ".yml")):
             problems += _add_data(data, name, key, text)
         else:
             problems.append(PolicyProblem(name, key, 0, 0, "unknown kind of key", "end it in .rego, .json or .yaml"))
-    source = Source(name, metadata.get("creationTimestamp", ""), tuple(modules), tuple(tests), data)
-    return source, problems
+    if not problems and not modules and not tests and not data:
+        # Likelier an accident than the wish to have no rule any more, and that wish has a clearer form.
+        problems.append(PolicyProblem(name, "", 0, 0, "there is no policy in it", "delete the ConfigMap to take its rules away"))
+    raw = json.dumps([config_map.get("data"), config_map.get("binaryData")], sort_keys=True) if problems else ""
+    return Source(name, metadata.get("creationTimestamp", ""), tuple(modules), tuple(tests), data, raw), problems
+
+
+def adds_to(shipped: Source, source: Source) -> bool:
+    """Tell a source that says something of its own from a rendering of what the image has anyway."""
+    originals = {module.path: module.text for module in shipped.modules}
+    return bool(source.data or source.tests) or any(originals.get(module.path) != module.text for module in source.modules)
+
+
+def replaced_packages(shipped: Source, source: Source) -> frozenset[str]:
+    """The shipped packages that a source replaces by something else."""
+    originals = {module.path: module.text for module in shipped.modules}
+    return frozenset(module.package for module in source.modules if originals.get(module.path, module.text) != module.text)
+
+
+def tests_replaced(shipped: Source, source: Source) -> tuple[Module, ...]:
+    """The shipped tests of the shipped modules that a source replaces.
+
+    A gate, an action or a rule has tests of its own; what a library does is tested by all.
+    """
+    replaced = replaced_packages(shipped, source)
+    if any(package.startswith(("kubernaut.lib.", "kubernaut.testing.")) for package in replaced):
+        return shipped.tests
+    wanted = {f"{package}_test" for package in replaced}
+    return tuple(test for test in shipped.tests if test.package in wanted)
+
+
+def needed_by(source: Source, others: Mapping[str, Source]) -> dict[str, Source]:
+    """Those of the other sources whose packages this one names, and whom they need in turn."""
+    packages = {name: [module.package for module in other.modules] for name, other in others.items() if name != source.name}
+    found: dict[str, Source] = {}
+    waiting = [source]
+    while waiting:
+        one = waiting.pop()
+        texts = [module.text for module in (*one.modules, *one.tests)]
+        for name, theirs in packages.items():
+            if name not in found and any(re.search(rf"\bdata\.{re.escape(package)}\b", text) for package in theirs for text in texts):
+                found[name] = others[name]
+                waiting.append(others[name])
+    return found
 
 
 def combine(shipped: Source, sources: Iterable[Source], settings: Mapping[str, Any]) -> tuple[PolicySet, list[PolicyProblem]]:
@@ -185,15 +248,17 @@ def combine(shipped: Source, sources: Iterable[Source], settings: Mapping[str, A
             elif owner != source.name:
                 message = f"package {module.package} is already defined by {owner}"
                 problems.append(PolicyProblem(source.name, module.key, 0, 0, message, "choose another package name"))
-            elif replaced is None and module.source in {m.source for m in shipped.modules}:
-                message = "the names kubernaut-policy-… are for replacing shipped modules, key by key"
-                problems.append(PolicyProblem(source.name, module.key, 0, 0, message, "use a ConfigMap of another name"))
+            elif replaced is None and module.source.startswith(_RENDERED):
+                message = f"the names {_RENDERED}… are for replacing shipped modules, and this version ships none of that key"
+                remedy = "use a ConfigMap of another name, or delete it if it is left from another version"
+                problems.append(PolicyProblem(source.name, module.key, 0, 0, message, remedy))
             else:
                 modules[module.path] = module
         if source.data:
             data[source.name] = source.data
     ordered = tuple(sorted(modules.values(), key=lambda m: m.path))
-    return PolicySet(ordered, data, settings), problems
+    own = frozenset(module.path for module in shipped.modules if modules[module.path] == module)
+    return PolicySet(ordered, data, settings, own), problems
 
 
 def _inside(package: str) -> str:
@@ -205,7 +270,7 @@ def _package_line(text: str) -> int:
     return text.count("\n", 0, match.start(1)) + 1 if match else 1
 
 
-def _package_problem(package: str) -> str | None:
+def _package_problem(package: str, *, replacing: bool) -> str | None:
     if not package:
         return "there is no package"
     if not _PLAIN_PACKAGE.fullmatch(package):
@@ -215,24 +280,34 @@ def _package_problem(package: str) -> str | None:
         return f"package {package} is not below kubernaut"
     if rest[0] in _DATA_ROOTS:
         return f"package {package} would hide data.kubernaut.{rest[0]}, which is data"
+    if rest[0] == "gates" and not replacing:
+        return f"package {package}: the gates are shipped; a rule of yours is kubernaut.rules.<gate>.<name>"
     if rest[0] in {"rules", "shadow"} and not rest[-1].endswith("_test"):
         if len(rest) + 1 != _RULE_PACKAGE_DEPTH:
             return f"package {package} must be kubernaut.{rest[0]}.<gate>.<name>"
         if rest[1] not in GATES:
-            return f"package {package}: there is no gate {rest[1]} (there are {', '.join(sorted(GATES))})"
+            close = difflib.get_close_matches(rest[1], GATES, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            return f"package {package}: there is no gate {rest[1]} ({hint}there are {', '.join(sorted(GATES))})"
+    close_root = difflib.get_close_matches(rest[0], {"rules", "shadow"}, n=1)
+    if close_root and close_root[0] != rest[0]:
+        return f"package {package}: nothing reads kubernaut.{rest[0]}; did you mean kubernaut.{close_root[0]}?"
     return None
 
 
 def _add_data(data: dict[str, Any], source: str, key: str, text: str) -> Sequence[PolicyProblem]:
+    if not key.endswith(".json") and len(text) > _LONGEST_YAML:
+        return [PolicyProblem(source, key, 0, 0, f"{len(text)} characters of YAML take too long to read", "write it as JSON")]
     try:
-        document = json.loads(text) if key.endswith(".json") else yaml.load(text, Loader=_PlainYaml)  # noqa: S506 - a SafeLoader, and stricter
+        document = json.loads(text) if key.endswith(".json") else yaml.load(text, Loader=PlainYaml)  # noqa: S506 - a SafeLoader, and stricter
         plain = json.loads(json.dumps(document, allow_nan=False))
     except yaml.MarkedYAMLError as exc:
         line, column = (exc.problem_mark.line + 1, exc.problem_mark.column + 1) if exc.problem_mark else (0, 0)
         return [PolicyProblem(source, key, line, column, f"not plain YAML: {exc.problem}")]
     except json.JSONDecodeError as exc:
         return [PolicyProblem(source, key, exc.lineno, exc.colno, f"not JSON: {exc.msg}")]
-    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as exc:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, yaml.YAMLError) as exc:
+        # PyYAML's constructors raise whatever they stumble over.
         return [PolicyProblem(source, key, 0, 0, f"not plain data: {exc}", "use only what JSON can say; quote dates")]
     if not isinstance(plain, dict):
         return [PolicyProblem(source, key, 0, 0, "the document must be an object", "write names and values")]
@@ -244,7 +319,7 @@ def _add_data(data: dict[str, Any], source: str, key: str, text: str) -> Sequenc
     return []
 
 
-class _PlainYaml(yaml.SafeLoader):
+class PlainYaml(yaml.SafeLoader):
     """Safe YAML without aliases: a few lines of nested aliases expand to gigabytes."""
 
     @override

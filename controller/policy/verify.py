@@ -20,14 +20,12 @@ from typing import Any
 from controller import paths
 from controller.local import programs
 from controller.local.errors import LocalError
-from controller.policy import negation
+from controller.policy import negation, syntax
 from controller.policy.sources import GATES
 
 _TAKES_AT_MOST = 300
 # Coverage is slow, and a busy machine slower: OPA's own limit of 5 s a test would fail a whole table of cases.
 _A_TEST_TAKES = "60s"
-# The mapping of analyses to workflows comes with its own controller.
-_GATES = sorted(GATES - {"mapping"})
 _ENTRYPOINTS = ("verdict", "shadow")
 _COVERED = ("gates", "actions")
 _TABLE = re.compile(r"test_\w+\[[^\]]*\]")
@@ -72,11 +70,11 @@ def type_problems(tree: Tree) -> list[str]:
 
 def negation_problems(tree: Tree) -> list[str]:
     """Negations that can be undefined. Tests may negate what they like: nothing is decided there."""
-    files = negation.policy_files([tree.policies])
     try:
-        found = negation.check_files(tree.opa, files)
-    except negation.ParseError as exc:
+        modules = [(str(file), syntax.parse_file(tree.opa, file)) for file in syntax.policy_files([tree.policies])]
+    except syntax.ParseError as exc:
         return [str(exc)]
+    found = negation.find_unsafe(modules)
     return [str(unsafe).replace(f"{tree.policies.parent}/", "", 1) for unsafe in found]
 
 
@@ -86,13 +84,13 @@ def convention_problems(tree: Tree) -> list[str]:
     if not good:
         return _lines(err or out)
     annotated = _annotated(json.loads(out).get("annotations") or [])
-    modules = [(file, negation.parse_file(tree.opa, file)) for file in negation.policy_files([tree.policies])]
+    modules = [(file, syntax.parse_file(tree.opa, file)) for file in syntax.policy_files([tree.policies])]
     problems: list[str] = []
     for file, module in modules:
         package = ".".join(str(part["value"]) for part in module["package"]["path"])
         place = str(file.relative_to(tree.policies.parent))
         problems += _undescribed(place, package, module, annotated)
-    for gate in _GATES:
+    for gate in sorted(GATES):
         for entrypoint in _ENTRYPOINTS:
             if not annotated.get(f"data.kubernaut.gates.{gate}.{entrypoint}", {}).get("entrypoint"):
                 problems.append(f"gate {gate} has no entrypoint {entrypoint}: annotate the rule with `entrypoint: true`")

@@ -171,7 +171,9 @@ def test_the_controller_has_no_right_to_what_it_does_not_do_yet() -> None:
         ("events", "patch"),
         ("subjectaccessreviews", "create"),
         ("tokenreviews", "create"),
+        ("configmaps", "create"),
         ("configmaps", "patch"),
+        ("configmaps", "delete"),
     }
 
 

@@ -5,15 +5,19 @@ from pathlib import Path
 import pytest
 
 from controller import paths
-from controller.policy import negation
+from controller.policy import negation, syntax
 
 _HEAD = "package a\n\nimport data.kubernaut.lib.verdict as v\n\nproven if input.x\n\nkeyed[n] if some n in input.ready\n\n"
+
+
+def _unsafe(opa: Path, *roots: Path) -> list[negation.UnsafeNegation]:
+    return negation.find_unsafe([(str(file), syntax.parse_file(opa, file)) for file in syntax.policy_files(roots)])
 
 
 def _found(opa: Path, folder: Path, rule: str) -> list[negation.UnsafeNegation]:
     file = folder / "a.rego"
     file.write_text(_HEAD + rule + "\n")
-    return negation.check_files(opa, [file])
+    return _unsafe(opa, file)
 
 
 @pytest.mark.parametrize(
@@ -67,34 +71,23 @@ def test_the_report_names_the_place_and_the_safe_form(opa: Path, tmp_path: Path)
 def test_rules_of_one_package_are_known_in_all_its_files(opa: Path, tmp_path: Path) -> None:
     (tmp_path / "a.rego").write_text("package p\n\nok if not elsewhere\n")
     (tmp_path / "b.rego").write_text("package p\n\nelsewhere if input.x\n")
-    assert negation.check_files(opa, negation.policy_files([tmp_path])) == []
+    assert _unsafe(opa, tmp_path) == []
     # The name alone, in another package, is nothing that could be negated.
     (tmp_path / "b.rego").write_text("package q\n\nelsewhere if input.x\n")
     (tmp_path / "a.rego").write_text("package p\n\nimport data.q\n\nok if not q.elsewhere\n")
-    assert len(negation.check_files(opa, negation.policy_files([tmp_path]))) == 1
+    assert len(_unsafe(opa, tmp_path)) == 1
 
 
 def test_tests_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "a_test.rego").write_text("package p_test\n")
-    assert negation.policy_files([tmp_path]) == []
+    assert syntax.policy_files([tmp_path]) == []
 
 
 def test_what_is_not_rego_is_told_with_its_file(opa: Path, tmp_path: Path) -> None:
     (tmp_path / "a.rego").write_text("no rego\n")
-    with pytest.raises(negation.ParseError, match=r"a\.rego cannot be parsed"):
-        negation.check_files(opa, [tmp_path / "a.rego"])
+    with pytest.raises(syntax.ParseError, match=r"a\.rego cannot be parsed"):
+        _unsafe(opa, tmp_path / "a.rego")
 
 
 def test_the_shipped_set_negates_safely(opa: Path) -> None:
-    assert negation.check_files(opa, negation.policy_files([paths.POLICIES])) == []
-
-
-def test_the_command_answers_with_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "a.rego"
-    file.write_text("package p\n\nok if true\n")
-    assert negation.main([str(tmp_path)]) == 0
-    file.write_text("package p\n\nbad if not input.x\n")
-    assert negation.main([str(tmp_path)]) == 1
-    assert "a.rego:3:8" in capsys.readouterr().out
-    file.write_text("no rego\n")
-    assert negation.main([str(tmp_path)]) == 2
+    assert _unsafe(opa, paths.POLICIES) == []

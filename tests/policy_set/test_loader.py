@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from controller.policy.loader import accept
-from controller.policy.sources import Module, PolicyProblem, Source
+from controller.policy.acceptance import accept
+from controller.policy.sources import SET, Module, PolicyProblem, Source
 
 
 def source(name: str, text: str = "", created: str = "") -> Source:
@@ -22,7 +22,7 @@ class Judge:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    async def __call__(self, sources: Mapping[str, Source]) -> list[PolicyProblem]:
+    async def __call__(self, sources: Mapping[str, Source], _: Collection[str]) -> list[PolicyProblem]:
         self.asked.append(sorted(sources))
         texts = {s.name: s.modules[0].text for s in sources.values()}
         return [
@@ -74,3 +74,20 @@ async def test_what_others_need_is_not_deleted_from_under_them() -> None:
     assert set(acceptance.accepted) == {"lib", "user"}
     assert set(acceptance.rejected) == {"lib"}
     assert set((await accept(last, {}, Judge())).accepted) == set()
+
+
+async def test_where_nobody_is_blamed_the_one_that_spoils_the_set_is_found_and_answers_for_it() -> None:
+    async def too_much(sources: Mapping[str, Source], _: Collection[str]) -> list[PolicyProblem]:
+        return [PolicyProblem(SET, "", 0, 0, "too much", "less")] if "spoiler" in sources else []
+
+    found = named(*(source(name) for name in ("a", "b", "c", "spoiler", "x", "y")))
+    acceptance = await accept({}, found, too_much)
+    assert set(acceptance.accepted) == found.keys() - {"spoiler"}
+    assert acceptance.rejected == {"spoiler": [PolicyProblem("spoiler", "", 0, 0, "too much", "less")]}
+
+
+async def test_one_bad_change_among_two_hundred_costs_a_handful_of_judgements() -> None:
+    judge = Judge()
+    acceptance = await accept({}, named(*(source(f"s{n}", "bad" if n == 77 else "") for n in range(200))), judge)
+    assert (len(acceptance.accepted), set(acceptance.rejected)) == (199, {"s77"})
+    assert len(judge.asked) == 3
