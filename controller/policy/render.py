@@ -1,4 +1,6 @@
-"""Renders policies/ into configmaps/: one ConfigMap per package, plus the settings with their defaults.
+"""Renders policies as ConfigMaps: policies/ into configmaps/, and (`render_config_map`) what a team has into one of its own.
+
+configmaps/ has one ConfigMap per package, plus the settings with their defaults.
 
 `python -m controller.policy.render` writes; with `--check` it writes nothing and exits 1 if anything would change. configmaps/ is
 never edited by hand; an output whose source is gone is removed.
@@ -8,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -23,37 +26,53 @@ DIGEST_ANNOTATION = "kubernaut.ai/policy-digest"
 _HEADER = "# Rendered from {origin} by `make generate`; do not edit.\n"
 
 
-class _Block(str):
-    """Text that is written as a YAML block, so that a diff of a rendered policy reads like a diff of the policy."""
-
-    __slots__ = ()
-
-
-class _Dumper(yaml.SafeDumper):
-    """Safe YAML that knows blocks."""
+_INDENT = "    "
+# What a YAML block can hold and every reader gives back: no control characters, no other line breaks, no byte order mark.
+_BLOCK = re.compile(r"[\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*\n?")
 
 
-_Dumper.add_representer(_Block, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|"))
+def render_config_map(name: str, data: Mapping[str, str], *, header: str, annotations: Mapping[str, str] | None = None) -> str:
+    """The YAML of a ConfigMap that is a policy source: texts as blocks, so that a diff of it reads like a diff of the policy.
+
+    Args:
+        name: of the ConfigMap.
+        data: its keys, which are plain in YAML (they end in .rego, .json or .yaml), and their texts.
+        header: a comment at the top.
+        annotations: of the ConfigMap.
+    """
+    metadata = {"name": name, "namespace": SYSTEM_NAMESPACE, "labels": {sources.POLICY_LABEL: sources.POLICY_LABEL_VALUE}}
+    head = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {**metadata, "annotations": dict(annotations)} if annotations else metadata,
+    }
+    return header + yaml.safe_dump(head, sort_keys=False, width=4096) + "data:\n" + "".join(_entry(key, data[key]) for key in sorted(data))
+
+
+def _entry(key: str, text: str) -> str:
+    """One key of a ConfigMap. PyYAML would quote a text with tabs; blocks hold them, as long as the indentation is spaces."""
+    lines = text.split("\n")
+    if not text.strip("\n") or not _BLOCK.fullmatch(text):
+        quoted: str = yaml.safe_dump(text, default_style='"', width=1 << 30)
+        return f"  {key}: {quoted}"
+    # Said, not guessed by the reader, where the text begins with what looks like indentation.
+    indicator = "2" if lines[0][:1] in {"", " ", "\t"} else ""
+    chomping = "-" if lines[-1] else "+" if not lines[-2] else ""
+    body = "".join(f"{_INDENT}{line}\n" if line else "\n" for line in (lines if lines[-1] else lines[:-1]))
+    return f"  {key}: |{indicator}{chomping}\n{body}"
 
 
 def render(policies: Path) -> dict[str, str]:
     """File name → content of everything that belongs into configmaps/."""
     rendered = {f"{SETTINGS_CONFIG_MAP}.yaml": _render_settings()}
     for module in sources.read_shipped(policies).modules:
-        document = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": module.source,
-                "namespace": SYSTEM_NAMESPACE,
-                "labels": {sources.POLICY_LABEL: sources.POLICY_LABEL_VALUE},
-                "annotations": {DIGEST_ANNOTATION: "sha256:" + hashlib.sha256(module.text.encode()).hexdigest()},
-            },
-            # YAML cannot hold a tab or trailing space in a block; opa fmt leaves tabs for indentation, which it can.
-            "data": {module.key: _Block(module.text)},
-        }
-        header = _HEADER.format(origin=f"package {module.package} below policies/")
-        rendered[f"{module.source}.yaml"] = header + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=4096)
+        digest = "sha256:" + hashlib.sha256(module.text.encode()).hexdigest()
+        rendered[f"{module.source}.yaml"] = render_config_map(
+            module.source,
+            {module.key: module.text},
+            header=_HEADER.format(origin=f"package {module.package} below policies/"),
+            annotations={DIGEST_ANNOTATION: digest},
+        )
     return rendered
 
 
@@ -89,12 +108,10 @@ def _render_settings() -> str:
         f"  namespace: {SYSTEM_NAMESPACE}",
         "data:",
     ]
-    document = Settings().document()
+    texts = Settings().texts()
     for name, field in Settings.model_fields.items():
         key = name.replace("_", "-")
-        value = document[key]
-        text = ",".join(value) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
-        lines += [f"  # {field.description}", f'  {key}: "{text}"']
+        lines += [f"  # {field.description}", f'  {key}: "{texts[key]}"']
     return "\n".join(lines) + "\n"
 
 
