@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,10 @@ _INTERRUPTED = 130
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; every failure that has a name is one message on stderr and its exit code."""
     words = list(sys.argv[1:] if words is None else words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Where the terminal cannot show a mark, a question mark will do.
+            stream.reconfigure(errors="replace")
     try:
         arguments = _parser(words[0] if words else "").parse_args(words)
         return int(arguments.run(arguments))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.commands import Phasegate
 from support.controller import ControllerProcess
+from support.policy_files import PolicyCommand
 from support.workflows import FAST
 
 from controller.local.plane import Plane
@@ -24,3 +26,10 @@ def controller(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture
 def phasegate(plane: Plane) -> Phasegate:
     return Phasegate(plane)
+
+
+@pytest.fixture
+def say(opa: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PolicyCommand:
+    """`phasegate policy`, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return PolicyCommand(opa, capsys)
