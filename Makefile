@@ -60,17 +60,19 @@ policy: setup ## format, check, negation, tests with coverage and lint of polici
 	@$(BIN)/python -m controller.local.programs opa regal > /dev/null
 	$(BIN)/python -m controller.policy.verify
 
-generate: setup ## crds/, schemas/, configmaps/ and the rules in deploy/, from the models and policies/
+generate: setup ## crds/, schemas/, configmaps/, docs/reference/ and the rules in deploy/, from the models and policies/
 	$(BIN)/python -m controller.api.crd
 	$(BIN)/python -m controller.gates.schemas
 	$(BIN)/python -m controller.policy.permissions --opa "$$($(BIN)/python -m controller.local.programs opa)"
 	$(BIN)/python -m controller.policy.render
+	$(BIN)/python -m controller.policy.reference --opa "$$($(BIN)/python -m controller.local.programs opa)"
 
 drift: setup # fails when a generated file is not what `make generate` would write
 	$(BIN)/python -m controller.api.crd --check
 	$(BIN)/python -m controller.gates.schemas --check
 	$(BIN)/python -m controller.policy.permissions --check --opa "$$($(BIN)/python -m controller.local.programs opa)"
 	$(BIN)/python -m controller.policy.render --check
+	$(BIN)/python -m controller.policy.reference --check --opa "$$($(BIN)/python -m controller.local.programs opa)"
 
 lock: ## resolve requirements/*.txt anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(PYTHON) -m venv $(VENV)-lock
