@@ -1,11 +1,11 @@
-"""The shipped admission policies and roles for people, on a real API server."""
+"""The shipped admission policies and roles for people, on a real API server; who writes policies is in test_policy_writers."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -52,11 +52,6 @@ def attempt() -> dict[str, Any]:
     }
 
 
-def policy(name: str, **labels: str) -> dict[str, Any]:
-    data = {"team.rego": "package kubernaut.rules.dispatch.admission_test\n"}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": SYSTEM, "labels": labels}, "data": data}
-
-
 @pytest.fixture
 def create(kubectl: Kubectl, namespace: str) -> Callable[..., str]:
     """Create an object in the test's namespace as somebody; answers what kubectl said."""
@@ -66,15 +61,6 @@ def create(kubectl: Kubectl, namespace: str) -> Callable[..., str]:
         return kubectl("create", "-f", "-", "-n", place, *options, user=user, manifest=json.dumps(document), expect=expect)
 
     return run
-
-
-@pytest.fixture
-def config_writer(kubectl: Kubectl) -> Iterator[str]:
-    """Somebody whom RBAC lets write ConfigMaps in the system namespace, and whom the setting policy-writers does not list."""
-    name = f"writer-{secrets.token_hex(3)}"
-    kubectl("create", "rolebinding", name, "-n", SYSTEM, "--clusterrole=policy-writer", f"--user={name}")
-    yield name
-    kubectl("delete", "rolebinding", name, "-n", SYSTEM)
 
 
 # Decisions.
@@ -234,90 +220,3 @@ def test_even_an_administrator_does_not_create_an_attempt_by_hand(create: Callab
 def test_the_controller_creates_attempts(create: Callable[..., str]) -> None:
     account = f"--as=system:serviceaccount:{SYSTEM}:workflow-controller"
     create(attempt(), "admin", options=(account,))
-
-
-# Policies.
-
-
-def test_an_administrator_writes_policies(kubectl: Kubectl, create: Callable[..., str]) -> None:
-    name = f"team-{secrets.token_hex(3)}"
-    create(policy(name, **{"kubernaut.ai/other": "yes"}))
-    kubectl("label", "configmap", name, "-n", SYSTEM, "kubernaut.ai/policy=draft")
-    kubectl("delete", "configmap", name, "-n", SYSTEM)
-
-
-@pytest.mark.parametrize("label", ["kubernaut.ai/policy", "kubernaut.ai/policy-last-good"])
-def test_who_is_no_policy_writer_cannot_touch_a_policy_nor_unlabel_it(
-    kubectl: Kubectl, create: Callable[..., str], config_writer: str, label: str
-) -> None:
-    name = f"team-{secrets.token_hex(3)}"
-    someone = f"--as={config_writer}"
-    refusal = f"{config_writer} may not write the policy ConfigMap {name}"
-    assert refusal in create(policy(name, **{label: "draft"}), options=(someone,), expect=1)
-    create(policy(name, **{label: "draft"}))
-    for command in (
-        ("patch", "configmap", name, "--type=merge", "-p", '{"data":{"team.rego":"package kubernaut.x"}}'),
-        ("label", "configmap", name, f"{label}-"),
-        ("annotate", "configmap", name, "a=b"),
-        ("delete", "configmap", name),
-    ):
-        assert refusal in kubectl(*command, "-n", SYSTEM, someone, expect=1)
-    kubectl("delete", "configmap", name, "-n", SYSTEM)
-
-
-def test_who_is_no_policy_writer_cannot_make_a_policy_by_labelling_a_config_map(
-    kubectl: Kubectl, create: Callable[..., str], config_writer: str
-) -> None:
-    name = f"plain-{secrets.token_hex(3)}"
-    someone = f"--as={config_writer}"
-    create(policy(name), options=(someone,))
-    assert "may not write the policy" in kubectl("label", "configmap", name, "-n", SYSTEM, "kubernaut.ai/policy=rego", someone, expect=1)
-    kubectl("delete", "configmap", name, "-n", SYSTEM, someone)
-
-
-def test_who_is_no_policy_writer_cannot_make_themselves_one(kubectl: Kubectl, config_writer: str) -> None:
-    patch = json.dumps({"data": {"policy-writers": config_writer}})
-    settings = ("configmap", "kubernaut-workflowexecution-config", "-n", SYSTEM)
-    for command in (("patch", *settings, "--type=merge", "-p", patch), ("delete", *settings)):
-        assert "may not write the settings" in kubectl(*command, f"--as={config_writer}", expect=1)
-
-
-def test_only_who_could_take_the_guard_away_writes_the_first_settings(create: Callable[..., str], config_writer: str) -> None:
-    first = policy("kubernaut-workflowexecution-config")
-    first["data"] = {"policy-writers": config_writer}
-    assert "may not write the settings" in create(first, options=(f"--as={config_writer}",), expect=1)
-    # Admission comes before the look whether they are there: the administrator gets that far.
-    assert "already exists" in create(first, expect=1)
-
-
-def test_who_is_no_policy_writer_cannot_delete_the_whole_collection(kubectl: Kubectl, config_writer: str) -> None:
-    kubectl("create", "role", config_writer, "-n", SYSTEM, "--verb=deletecollection", "--resource=configmaps")
-    kubectl("create", "rolebinding", f"{config_writer}-all", "-n", SYSTEM, f"--role={config_writer}", f"--user={config_writer}")
-    said = kubectl("delete", "--raw", f"/api/v1/namespaces/{SYSTEM}/configmaps?dryRun=All", f"--as={config_writer}", expect=1)
-    assert "may not write the" in said
-    kubectl("delete", "rolebinding", f"{config_writer}-all", "-n", SYSTEM)
-    kubectl("delete", "role", config_writer, "-n", SYSTEM)
-
-
-def test_whom_the_settings_list_writes_policies_at_once(kubectl: Kubectl, create: Callable[..., str], config_writer: str) -> None:
-    settings = ("configmap", "kubernaut-workflowexecution-config", "-n", SYSTEM)
-    former = kubectl("get", *settings, "-o", "jsonpath={.data.policy-writers}")
-
-    def list_writers(writers: str) -> None:
-        kubectl("patch", *settings, "--type=merge", "-p", json.dumps({"data": {"policy-writers": writers}}))
-
-    list_writers(f"{former},\n {config_writer}")
-    try:
-        deadline = time.monotonic() + 20
-        refused = "not tried"
-        while refused:
-            assert time.monotonic() < deadline, refused
-            # The API server learns of the settings by its own watch.
-            time.sleep(0.1)
-            try:
-                create(policy("team-listed", **{"kubernaut.ai/policy": "draft"}), options=(f"--as={config_writer}", "--dry-run=server"))
-                refused = ""
-            except AssertionError as exc:
-                refused = str(exc)
-    finally:
-        list_writers(former)
