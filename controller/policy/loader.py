@@ -119,7 +119,6 @@ class PolicyLoader:
         self._report_subscribers: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
         self._last_change = 0.0
-        self._before: Mapping[str, Source] = {}
         self._interruptions = 0
         server.observer = self._hear_from_opa
         informer.subscribe(self._notice)
@@ -185,8 +184,8 @@ class PolicyLoader:
         self._forget_damaged()
         found = await self._read_sources()
         refused, slow = self._refused(found), self._slow(found)
-        await self._load(found, refused, slow)
-        if slow or (refused and self.report.acceptance.accepted != self._before):
+        changed = await self._load(found, refused, slow)
+        if slow or (refused and changed):
             await self._load_rest(found)
         else:
             self._interruptions = 0
@@ -224,13 +223,12 @@ class PolicyLoader:
             name for name, source in found.items() if replaced_packages(self._shipped, source) and known.get(name) != source.digest
         )
 
-    async def _load(self, found: Mapping[str, Source], refused: frozenset[str] = _NONE, slow: frozenset[str] = _NONE) -> None:
-        """Judge and publish; what was ``refused`` and what is ``slow`` stays as it is for now."""
+    async def _load(self, found: Mapping[str, Source], refused: frozenset[str] = _NONE, slow: frozenset[str] = _NONE) -> bool:
+        """Judge and publish; what was ``refused`` and what is ``slow`` stays as it is for now. Answers whether the set is another one."""
         began = time.perf_counter()
         settings, setting_problems = self._read_settings()
         self._judging.settings = settings.document()
         before = self.acceptance
-        self._before = before.accepted
         put_off = refused | slow
         acceptance = await accept(before.accepted, _with(found, {name: before.accepted.get(name) for name in put_off}), self._judging)
         standing = {name: why for name, why in before.rejected.items() if name in refused}
@@ -250,6 +248,7 @@ class PolicyLoader:
         for setting in setting_problems:
             log.warning("setting_refused", key=setting.key, problem=setting.message)
         self._tell()
+        return acceptance.accepted != before.accepted
 
     async def _publish(self, acceptance: Acceptance, settings: Settings) -> list[PolicyProblem]:
         """Serve the accepted set; what keeps even that from being served."""
