@@ -7,17 +7,16 @@ say comes back as PolicyProblems that name the source, the key, the line, the co
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import tarfile
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from controller.policy import remedies
+from controller.policy import remedies, suite
 from controller.policy.bundle import Bundle, build_bundle
 from controller.policy.conventions import Parsed, broken
 from controller.policy.process import CheckUnavailableError, Ended, Limits, OpaProcess, OverLimitError
@@ -37,39 +36,6 @@ _PROBE = """{gate: [object.get(verdict, "decision", ""), count(object.get(verdic
     verdict := data.kubernaut.gates[gate].verdict
 }"""
 _DECISIONS = frozenset({"allow", "wait", "deny"})
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """One test as it ended: which of its ``cases`` hold, what it ``printed``, and the ``problem``, if it failed."""
-
-    package: str
-    name: str
-    path: str
-    line: int
-    seconds: float
-    skipped: bool
-    cases: Mapping[str, bool]
-    printed: str
-    problem: PolicyProblem | None
-
-
-@dataclass(frozen=True, slots=True)
-class TestRun:
-    """What became of tests; without ``results`` they could not be run, and the problems say why."""
-
-    __test__ = False  # not for pytest
-
-    results: list[Tested] = field(default_factory=list)
-    problems: list[PolicyProblem] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """The rows of a module that tests reach, and those that they do not, or not to the end."""
-
-    reached: frozenset[int] = frozenset()
-    unreached: frozenset[int] = frozenset()
 
 
 class Checker:
@@ -162,31 +128,31 @@ class Checker:
         """
         return (await self.run_tests(policy_set, tests)).problems[:_MOST_PROBLEMS]
 
-    async def run_tests(self, policy_set: PolicySet, tests: Collection[Module], *, only: str = "") -> TestRun:
+    async def run_tests(self, policy_set: PolicySet, tests: Collection[Module], *, only: str = "") -> suite.TestRun:
         """The same with all that is known of each test; ``only`` is a pattern for `package.name`.
 
         Raises:
             CheckUnavailableError: it could not be found out.
         """
         if not tests:
-            return TestRun()
+            return suite.TestRun()
         with _folder(_with_tests(policy_set, tests)) as folder:
             arguments = ["test", "--format", "json", "--timeout", _TEST_TAKES_AT_MOST, *await self._bounds(folder)]
             arguments += ["--run", only] if only else []
             try:
                 ended = await self._opa.within(_TEST_CPU_SECONDS).run([*arguments, "--bundle", _BUNDLE], folder)
             except OverLimitError as exc:
-                return TestRun(problems=[PolicyProblem(SET, "", 0, 0, f"the tests: {exc}", remedies.TOO_MUCH)])
+                return suite.TestRun(problems=[PolicyProblem(SET, "", 0, 0, f"the tests: {exc}", remedies.TOO_MUCH)])
         document = _document(ended)
         if isinstance(document, Mapping):
             if errors := document.get("errors"):
-                return TestRun(problems=[_problem(error, policy_set, tests) for error in errors[:_MOST_PROBLEMS]])
+                return suite.TestRun(problems=[_problem(error, policy_set, tests) for error in errors[:_MOST_PROBLEMS]])
             raise CheckUnavailableError(f"opa test ended with {ended.code}: {ended.err.decode(errors='replace')[:500]}")
         ours = {module.path for module in tests}
-        results = [_tested(result) for result in document if _path(result.get("location") or {}) in ours]
-        return TestRun(results, [result.problem for result in results if result.problem is not None])
+        results = [suite.tested(result) for result in document if _path(result.get("location") or {}) in ours]
+        return suite.TestRun(results, [result.problem for result in results if result.problem is not None])
 
-    async def coverage(self, policy_set: PolicySet, tests: Collection[Module]) -> dict[str, Coverage]:
+    async def coverage(self, policy_set: PolicySet, tests: Collection[Module]) -> dict[str, suite.Coverage]:
         """Path of a module → what these tests, which pass, reach of it; a module without anything to reach is left out.
 
         Raises:
@@ -204,7 +170,7 @@ class Checker:
         if files is None:
             said = (ended.err or ended.out).decode(errors="replace")[:500]
             raise CheckUnavailableError(f"opa test --coverage ended with {ended.code}: {said}")
-        return {file.removeprefix("set/"): _coverage(found) for file, found in files.items()}
+        return {file.removeprefix("set/"): suite.coverage(found) for file, found in files.items()}
 
     async def parse(self, module: Module) -> Parsed | list[PolicyProblem]:
         """The AST of a module, or why it has none.
@@ -322,39 +288,3 @@ def _problem(
 
 def _path(location: Mapping[str, Any]) -> str:
     return str(location.get("file", ""))
-
-
-def _tested(result: Mapping[str, Any]) -> Tested:
-    at = result.get("location") or {}
-    cases = {name: not case.get("fail") for name, case in (result.get("sub_results") or {}).items()}
-    return Tested(
-        package=str(result.get("package", "")).removeprefix("data."),
-        name=str(result.get("name", "a test")),
-        path=_path(at),
-        line=at.get("row", 0),
-        seconds=result.get("duration", 0) / 1e9,
-        skipped=bool(result.get("skip")),
-        cases=cases,
-        printed=base64.b64decode(result.get("output") or "").decode(errors="replace"),
-        problem=_failure(result, [name for name, holds in cases.items() if not holds]),
-    )
-
-
-def _failure(result: Mapping[str, Any], cases: Collection[str]) -> PolicyProblem | None:
-    """Why a test failed; one that is skipped (`todo_`) fails nothing."""
-    error = result.get("error")
-    if not result.get("fail") and not error:
-        return None
-    at = result.get("location") or {}
-    source, _, key = _path(at).rpartition("/")
-    why = f": {error.get('message', 'error')}" if error else f" for {', '.join(cases)}" if cases else ""
-    remedy = remedies.remedy(error) if error else "`phasegate policy test` runs it on your machine"
-    return PolicyProblem(source, key, at.get("row", 0), at.get("col", 0), f"{result.get('name', 'a test')} fails{why}", remedy)
-
-
-def _coverage(found: Mapping[str, Any]) -> Coverage:
-    reached, unreached = (
-        frozenset(row for part in found.get(name) or [] for row in range(part["start"]["row"], part["end"]["row"] + 1))
-        for name in ("covered", "not_covered")
-    )
-    return Coverage(reached - unreached, unreached)

@@ -50,7 +50,6 @@ _ACTION_NEEDS = (
 )
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _CONSTANTS = frozenset({"null", "boolean", "number", "string"})
-_SETS = frozenset({"set", "setcomprehension"})
 
 
 @dataclass(frozen=True, slots=True)

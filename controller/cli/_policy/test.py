@@ -17,9 +17,10 @@ from controller.cli._policy.coverage import Run, measure
 from controller.cli._policy.judge import Judged, add_judging_arguments, add_path_arguments, find_opa, judge, shipped_policies
 from controller.cli._policy.paths import Given, read_paths
 from controller.cli._policy.report import Case, Finding, Report, add_format_argument, display, findings_of, on_disk, print_report
-from controller.policy.check import Checker, Tested, TestRun
+from controller.policy.check import Checker
 from controller.policy.process import CheckUnavailableError
 from controller.policy.sources import Module, PolicyProblem, PolicySet, combine
+from controller.policy.suite import Tested, TestRun
 
 SUMMARY = "check these policies and run their tests, with coverage: 0 all pass, 1 something does not"
 _NO_REGEX = "error parsing regexp: "
