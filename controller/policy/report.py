@@ -36,6 +36,7 @@ _LONGEST_EVENT = 900
 _ACTIVATION_PATIENCE = 2.0
 _BETWEEN_TRIAL_REPORTS = 15.0
 _RETRY = 5.0
+_LONGEST_RETRY = 300.0
 _MOST_UNRECORDED = 100
 # What may differ without being worth a word of its own: it says when, and under which set.
 _WHEN = frozenset({"revision", "time"})
@@ -61,13 +62,13 @@ class PolicyReporter:
 
     async def run(self) -> None:
         """Tell whenever there is news, until cancelled."""
+        delay: float | None = None
         while True:
-            await self._wait_for_news()
+            await self._wait_for_news(delay)
             self._news.clear()
             await self._activation()
-            if not await self.tell():
-                await asyncio.sleep(_RETRY)
-                self._news.set()
+            # What could not be written is tried again, ever more seldom; news are told at once meanwhile.
+            delay = None if await self.tell() else min(2 * delay, _LONGEST_RETRY) if delay else _RETRY
 
     async def tell(self) -> bool:
         """Write what is not yet said; answers whether all of it could be."""
@@ -99,9 +100,12 @@ class PolicyReporter:
             self._unrecorded.append(report)
         self._news.set()
 
-    async def _wait_for_news(self) -> None:
+    async def _wait_for_news(self, most: float | None) -> None:
+        patience = [most] if most else []
+        if self._loader.trial_packages:
+            patience.append(_BETWEEN_TRIAL_REPORTS)
         try:
-            async with asyncio.timeout(_BETWEEN_TRIAL_REPORTS if self._loader.trial_packages else None):
+            async with asyncio.timeout(min(patience, default=None)):
                 await self._news.wait()
         except TimeoutError:
             return

@@ -47,6 +47,7 @@ class Told:
     server: BundleServer
     recorder: EventRecorder
     reporter: PolicyReporter
+    informer: Informer
     names: tuple[str, ...]
 
     def activate(self) -> None:
@@ -107,7 +108,7 @@ async def telling(cluster: Cluster, opa: Path, *names: str, keep: bool = False) 
             await cluster.create(CONFIG_MAP, SYSTEM, config_map(name, "1"))
     tasks = [asyncio.create_task(work) for work in (informer.run(), recorder.run(), loader.run(), reporter.run())]
     try:
-        yield Told(cluster, loader, server, recorder, reporter, names)
+        yield Told(cluster, loader, server, recorder, reporter, informer, names)
     finally:
         for task in tasks:
             task.cancel()
@@ -249,6 +250,23 @@ async def test_a_deletion_that_others_need_undone_is_told_and_the_source_goes_on
         assert why.startswith("ConfigMap team-g is gone, but its last version goes on deciding: without it the set fails")
         assert "team-h/limit.rego:3:16: undefined function data.kubernaut.lib.team_g.most" in why
         assert "whoever did has to keep it, or change its users first" in why
+
+
+async def test_a_copy_that_cannot_be_written_keeps_nobody_untold_and_is_written_later(
+    as_admin: Cluster, opa: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "_RETRY", 0.2)
+    taken = {"metadata": {"name": copy_name("team-k")}, "immutable": True, "data": {"mine": "1"}}
+    await as_admin.create(CONFIG_MAP, SYSTEM, taken)
+    async with telling(as_admin, opa, "team-k", "team-l") as told:
+        await told.until("team-k", "accepted")
+        told.activate()
+        await told.until("team-l", "active")
+        await told.kept("team-l")
+        assert not await told.reporter.tell()
+        await as_admin.delete(CONFIG_MAP, SYSTEM, copy_name("team-k"))
+        await told.kept("team-k")
+        await until(lambda: set(LastGoodCopies(as_admin, told.informer).read().sources) >= {"team-k", "team-l"})
 
 
 async def test_the_history_says_which_revision_changed_what(as_admin: Cluster, opa: Path) -> None:
