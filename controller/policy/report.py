@@ -1,6 +1,6 @@
 """Tells people what became of their policy: the annotation on the ConfigMap, Events when its state changes, and what survives a restart.
 
-Only one process may do this (the one that runs the controller `policy`); every other loads and serves in silence. It brings
+Only one process may do this (the one that leads the controller `policy`); every other loads and serves in silence. It brings
 the cluster to what the loader's report says, so saying the same again costs nothing, and what could not be written is written next time.
 """
 
@@ -45,12 +45,22 @@ _WHEN = frozenset({"revision", "time"})
 class PolicyReporter:
     """Brings annotations, Events and last good copies to the loader's report, from ``run`` on until it is cancelled."""
 
-    def __init__(self, cluster: Cluster, informer: Informer, recorder: EventRecorder, loader: PolicyLoader, trials: Trials = dict) -> None:
+    def __init__(  # noqa: PLR0913 - the collaborators
+        self,
+        cluster: Cluster,
+        informer: Informer,
+        recorder: EventRecorder,
+        loader: PolicyLoader,
+        trials: Trials = dict,
+        *,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._cluster = cluster
         self._informer = informer
         self._recorder = recorder
         self._loader = loader
         self._trials = trials
+        self._leads = leads
         self._copies = LastGoodCopies(cluster, informer)
         self._history = SetHistory(cluster, informer)
         self._news = asyncio.Event()
@@ -61,11 +71,14 @@ class PolicyReporter:
         loader.subscribe_report(self._notice)
 
     async def run(self) -> None:
-        """Tell whenever there is news, until cancelled."""
+        """Tell whenever there is news and this process leads, until cancelled."""
         delay: float | None = None
         while True:
             await self._wait_for_news(delay)
             self._news.clear()
+            if not self._leads():
+                delay = None
+                continue
             await self._activation()
             # What could not be written is tried again, ever more seldom; news are told at once meanwhile.
             delay = None if await self.tell() else min(2 * delay, _LONGEST_RETRY) if delay else _RETRY
@@ -94,8 +107,15 @@ class PolicyReporter:
             complete = False
         return complete
 
+    def catch_up(self) -> None:
+        """Tell what another, who led before, may not have told any more."""
+        self._news.set()
+
     def _notice(self) -> None:
         report = self._loader.report
+        if not self._leads():
+            # Whoever leads records what it serves; only the latest may be left to the next one.
+            self._unrecorded.clear()
         if report.revision is not None and not (self._unrecorded and self._unrecorded[-1].revision == report.revision):
             self._unrecorded.append(report)
         self._news.set()

@@ -35,6 +35,15 @@ def test_an_address_that_is_no_host_and_port_is_wrong_usage(flag: str, address: 
     assert "127.0.0.1:8080" in said
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "1.5", "15s", "x", "3601", ""])
+def test_a_lease_that_lasts_no_whole_number_of_seconds_is_wrong_usage(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", f"--leader-elect-lease-duration={seconds}"])
+    said = capsys.readouterr().err
+    assert ended.value.code == Exit.USAGE
+    assert f"argument --leader-elect-lease-duration: {seconds!r} is no whole number of seconds from 1 to 3600" in said
+
+
 @pytest.mark.parametrize("flag", ADDRESSES)
 async def test_an_address_that_is_taken_is_named_with_its_flag(phasegate: Phasegate, opa: Path, flag: str) -> None:
     with socket.socket() as sock:
