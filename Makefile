@@ -34,6 +34,7 @@ demo: setup ## three workflows on a real control plane, live (KEEP=1 leaves it r
 	@$(BIN)/phasegate demo $(if $(KEEP),--keep)
 
 test: setup programs lint types drift policy ## everything that CI asks: lint, types, drift, policies, tests
+	@$(BIN)/python -m controller.local.programs promtool > /dev/null
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: setup programs ## measure: .bench/report.md and report.json (ONLY=name for one)
@@ -65,6 +66,7 @@ generate: setup ## crds/, schemas/, configmaps/, docs/reference/ and the rules i
 	$(BIN)/python -m controller.gates.schemas
 	$(BIN)/python -m controller.policy.permissions --opa "$$($(BIN)/python -m controller.local.programs opa)"
 	$(BIN)/python -m controller.policy.render
+	$(BIN)/python -m controller.diagram
 	$(BIN)/python -m controller.policy.reference --opa "$$($(BIN)/python -m controller.local.programs opa)"
 
 drift: setup # fails when a generated file is not what `make generate` would write
@@ -72,6 +74,7 @@ drift: setup # fails when a generated file is not what `make generate` would wri
 	$(BIN)/python -m controller.gates.schemas --check
 	$(BIN)/python -m controller.policy.permissions --check --opa "$$($(BIN)/python -m controller.local.programs opa)"
 	$(BIN)/python -m controller.policy.render --check
+	$(BIN)/python -m controller.diagram --check
 	$(BIN)/python -m controller.policy.reference --check --opa "$$($(BIN)/python -m controller.local.programs opa)"
 
 lock: ## resolve requirements/*.txt anew from pyproject.toml (ARGS=--upgrade for newer versions)

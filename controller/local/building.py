@@ -72,7 +72,7 @@ def _alone(folder: Path) -> Iterator[IO[str]]:
 
 def _build_one(go: Path, program: Program, label: str, estimate: Estimate, lock: IO[str]) -> float:
     part = program.cached.with_name(program.cached.name + ".part")
-    command = [str(go), "build", "-trimpath", f"-ldflags={program.flags}", "-o", str(part), program.package]
+    command = [str(go), "build", "-trimpath", f"-tags={program.tags}", f"-ldflags={program.flags}", "-o", str(part), program.package]
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         began = time.monotonic()
         # Go inherits the lock: should we be killed, the next builder waits until this build is over instead of doubling it.

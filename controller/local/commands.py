@@ -133,4 +133,5 @@ def _controller(folder: Folder, ports: Mapping[str, int], programs: Mapping[str,
         f"--bundle-addr={address(ports['bundle'])}",
         f"--health-addr={address(ports['health'])}",
         f"--metrics-addr={address(ports['metrics'])}",
+        f"--audit-dir={folder.audit}",
     ]

@@ -32,6 +32,11 @@ class Folder:
     path: Path
 
     @property
+    def audit(self) -> Path:
+        """What was decided and done."""
+        return self.path / "audit"
+
+    @property
     def logs(self) -> Path:
         """One log per process."""
         return self.path / "logs"
