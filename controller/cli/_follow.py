@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from controller.cluster.client import Cluster
-from controller.cluster.errors import Attempted, GoneError, NotFoundError, error_from_answer
+from controller.cluster.errors import Attempted, ForbiddenError, GoneError, NotFoundError, error_from_answer
 from controller.cluster.kinds import WORKFLOW
+from controller.core.errors import RetryableError
 from controller.core.phases import TERMINAL
 
 Document = dict[str, Any]
@@ -20,8 +21,10 @@ Document = dict[str, Any]
 # One watch request; a connection that died unnoticed is given up after that long.
 _LONGEST_WATCH = 300.0
 _PAUSE = 0.5
+# For how long an API server that does not answer is waited for.
+_PATIENCE = 30.0
 
-_MARKS = {
+MARKS = {
     "pending": "·",
     "executing": "▶",
     "completed": "✔",
@@ -63,7 +66,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
         told.append(
             Change(
                 entry["stepNumber"],
-                "↩" if undoing else _MARKS.get(entry["status"], "?"),
+                "↩" if undoing else MARKS.get(entry["status"], "?"),
                 f"{entry['stepNumber']:>2} {entry['name']:<22} {entry['action']:<20} {word}" + (f": {detail}" if detail else ""),
             )
         )
@@ -102,6 +105,42 @@ async def statuses(cluster: Cluster, namespace: str, name: str, *, seconds: floa
             await _pause(deadline)
             seen, version = await _listed(cluster, namespace, name)
             yield seen
+
+
+def _nobody(_: str) -> None:
+    """Nobody wants to know why there is no news."""
+
+
+async def statuses_patiently(
+    cluster: Cluster, namespace: str, name: str, *, seconds: float, silent: Callable[[str], None] = _nobody
+) -> AsyncIterator[Document]:
+    """The same, but an API server that goes away for a while is waited for; ``silent`` is told why there is no news.
+
+    Raises:
+        TimeoutError: it has not ended within ``seconds``.
+        NotFoundError: there is no such workflow, or no longer.
+        RetryableError: the API server has not answered for 30 s.
+        ForbiddenError: the user may not watch it, or for 30 s not any more.
+    """
+    deadline = time.monotonic() + seconds
+    silent_since: float | None = None
+    had_news = False
+    while True:
+        try:
+            async for seen in statuses(cluster, namespace, name, seconds=deadline - time.monotonic()):
+                silent_since, had_news = None, True
+                yield seen
+        except (RetryableError, ForbiddenError) as exc:
+            if isinstance(exc, ForbiddenError) and not had_news:
+                raise
+            # An API server that has just started refuses everything for a moment.
+            silent_since = silent_since or time.monotonic()
+            silent(str(exc))
+            if time.monotonic() - silent_since > _PATIENCE:
+                raise
+            await asyncio.sleep(_PAUSE)
+        else:
+            return
 
 
 async def _listed(cluster: Cluster, namespace: str, name: str) -> tuple[Document, str]:

@@ -15,6 +15,7 @@ from controller.cli._output import add_output_argument
 from controller.cluster.client import Cluster, connect
 from controller.cluster.errors import ForbiddenError, InvalidError, NotFoundError
 from controller.cluster.kinds import WORKFLOW
+from controller.core.durations import parse_duration
 
 Document = dict[str, Any]
 
@@ -30,6 +31,14 @@ def add_workflow_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="WORKFLOW", help="name of the WorkflowExecution")
     parser.add_argument("-n", "--namespace", required=True, help="its namespace")
     add_cluster_arguments(parser)
+
+
+def seconds_argument(text: str) -> float:
+    """A duration on the command line, in seconds."""
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def on_cluster(arguments: argparse.Namespace, work: Callable[[Cluster], Awaitable[int]]) -> int:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from controller.cli._decide import who_am_i
 from controller.cli._exits import CommandError, Exit
+from controller.cli._manifest import asked_for, read_workflows
 from controller.cli._output import print_answer
 from controller.cli._workflow import Document, add_cluster_arguments, on_cluster, refusals, state_of
 from controller.cluster.client import Cluster
@@ -56,7 +53,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read all of the file before anything is sent."""
-    workflows = [_workflow(document, arguments) for document in _documents(arguments.file)]
+    workflows = read_workflows(arguments.file, arguments.namespace)
     return on_cluster(arguments, lambda cluster: _apply_all(cluster, arguments, workflows))
 
 
@@ -76,7 +73,7 @@ async def _apply(cluster: Cluster, workflow: Document) -> _Applied:
     namespace, name = workflow["metadata"]["namespace"], workflow["metadata"]["name"]
     with refusals(f"apply workflow {namespace}/{name}", "workflow-author", namespace):
         try:
-            return _Applied("created", await cluster.create(WORKFLOW, namespace, await _asked_for(cluster, workflow), strict=True))
+            return _Applied("created", await cluster.create(WORKFLOW, namespace, await asked_for(cluster, workflow), strict=True))
         except AlreadyExistsError:
             before = await cluster.get(WORKFLOW, namespace, name)
         except InvalidError as exc:
@@ -85,49 +82,3 @@ async def _apply(cluster: Cluster, workflow: Document) -> _Applied:
         after = await cluster.patch(WORKFLOW, namespace, name, {"spec": workflow["spec"]}, strict=True)
         changed = after["metadata"]["generation"] != before["metadata"]["generation"]
         return _Applied("changed" if changed else "unchanged", after)
-
-
-async def _asked_for(cluster: Cluster, workflow: Document) -> Document:
-    """The workflow with who asks for it, unless the file says so; once it is there, that cannot change."""
-    if "requestedBy" in workflow["spec"]:
-        return workflow
-    user = await who_am_i(cluster)
-    return {**workflow, "spec": {**workflow["spec"], "requestedBy": user["username"]}}
-
-
-def _documents(file: str) -> list[Any]:
-    try:
-        if file == "-":
-            text = sys.stdin.read()
-        else:
-            with open(file, encoding="utf-8") as source:  # noqa: PTH123 - a name as it was typed, for the message
-                text = source.read()
-        found = [document for document in yaml.safe_load_all(text) if document is not None]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise CommandError(f"cannot read {file}: {exc}", Exit.USAGE) from exc
-    if not found:
-        raise CommandError(f"{file} holds no object", Exit.USAGE)
-    return found
-
-
-def _workflow(document: Any, arguments: argparse.Namespace) -> Document:  # noqa: ANN401 - whatever the file holds
-    """One WorkflowExecution that says where it belongs.
-
-    Raises:
-        CommandError: it is something else, or says nothing of a namespace.
-    """
-    kind = (document.get("apiVersion"), document.get("kind")) if isinstance(document, dict) else ("", type(document).__name__)
-    if kind != (WORKFLOW.api_version, WORKFLOW.kind):
-        said = f"{kind[0]} {kind[1]}".strip()
-        raise CommandError(f"{arguments.file}: {said} is no {WORKFLOW.api_version} {WORKFLOW.kind}; kubectl applies the rest", Exit.USAGE)
-    metadata = document.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not isinstance(document.get("spec"), dict):
-        raise CommandError(f"{arguments.file}: a workflow needs metadata.name and spec", Exit.USAGE)
-    namespace = metadata.setdefault("namespace", arguments.namespace)
-    if not namespace:
-        raise CommandError(f"{arguments.file}: workflow {metadata['name']} names no namespace; give one with -n", Exit.USAGE)
-    if arguments.namespace and namespace != arguments.namespace:
-        raise CommandError(
-            f"{arguments.file}: workflow {metadata['name']} names namespace {namespace}, not {arguments.namespace}", Exit.USAGE
-        )
-    return {**document, "metadata": metadata}

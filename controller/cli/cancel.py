@@ -12,8 +12,8 @@ _CANCEL = Wish(
     command="cancel",
     verb="cancel",
     annotation=CANCEL_ANNOTATION,
-    phases=(phases.NEW, phases.PLANNING, phases.VALIDATING, phases.EXECUTING),
-    otherwise="no step of it is still to start",
+    phases=(phases.NEW, phases.PLANNING, phases.VALIDATING, phases.EXECUTING, phases.MONITORING),
+    otherwise="it can no longer be cancelled",
     asked="asked to cancel; what runs finishes first, then policy says whether to take back what was done",
 )
 

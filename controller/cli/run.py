@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from controller.audit.store import AuditUrlError
+from controller.cli._audit import AUDIT_URL
 from controller.cli._exits import CommandError, Exit
 from controller.gates.client import opa_address
 from controller.observe.health import ListenError, host_and_port
@@ -16,6 +18,7 @@ from controller.observe.logs import start_logging
 from controller.run import CONTROLLERS, Options
 from controller.run import run as run_controller
 
+_LONGEST_LEASE = 3600
 _OPA_TOKEN = "PHASEGATE_OPA_TOKEN"  # noqa: S105 - the name of a variable
 
 
@@ -38,6 +41,27 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--metrics-open", action="store_true", help="let anyone read /metrics (for a local control plane only)")
     parser.add_argument("--controllers", default=",".join(CONTROLLERS), help="which of %(default)s to run, separated by commas")
     parser.add_argument("--namespaces", nargs="+", default=[], metavar="NAMESPACE", help="look at these namespaces only (default: all)")
+    parser.add_argument(
+        "--leader-elect",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.leader_elect,
+        help="work only while holding the controller's Lease in kubernaut-system (default: on); off is for a process that nobody"
+        " stands beside, and for several that have shared out the --namespaces",
+    )
+    parser.add_argument(
+        "--leader-elect-lease-duration",
+        type=_seconds,
+        default=defaults.lease_seconds,
+        metavar="SECONDS",
+        help="how long a silent leader is waited for; it renews after 2/15 of that and gives up after 2/3 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--audit-dir",
+        type=Path,
+        default=defaults.audit_dir,
+        help="folder that keeps decisions and what was done until a database has them, and audit.db unless the environment's"
+        f" {AUDIT_URL} names another store (default: %(default)s)",
+    )
     parser.add_argument("--log-format", choices=("json", "text"), default="json", help="json lines, or text for people")
     parser.set_defaults(run=run)
 
@@ -58,11 +82,17 @@ def run(arguments: argparse.Namespace) -> int:
         metrics_addr=arguments.metrics_addr,
         metrics_open=arguments.metrics_open,
         controllers=controllers,
+        leader_elect=arguments.leader_elect,
+        lease_seconds=arguments.leader_elect_lease_duration,
         namespaces=namespaces,
+        audit_dir=arguments.audit_dir,
+        audit_url=os.environ.get(AUDIT_URL, ""),
         opa_program=arguments.opa_binary or _opa_program(),
     )
     try:
         return asyncio.run(run_controller(options))
+    except AuditUrlError as exc:
+        raise CommandError(f"the environment's {AUDIT_URL}: {exc}") from exc
     except ListenError as exc:
         addresses = {
             "--bundle-addr": options.bundle_addr,
@@ -84,6 +114,12 @@ def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
         return text
 
     return typed
+
+
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _LONGEST_LEASE):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of seconds from 1 to {_LONGEST_LEASE}")
+    return int(text)
 
 
 def _opa_program() -> Path:

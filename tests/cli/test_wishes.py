@@ -53,7 +53,7 @@ async def test_a_workflow_that_has_ended_cannot_be_cancelled(world: World, phase
     await world.run(workflow("w", tell()))
     said = await phasegate("cancel", "w", "-n", world.namespace, "--reason", "late")
     assert said.code == 1, said
-    assert "no step of it is still to start; it is completed" in said.err
+    assert "it can no longer be cancelled; it is completed" in said.err
 
 
 @pytest.mark.parametrize("verb", ["cancel", "rollback"])
