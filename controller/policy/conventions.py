@@ -18,23 +18,37 @@ from controller.policy.sources import Module, PolicyProblem
 
 _COMMON = {"deny": "reason", "wait": "reason", "warn": "reason", "facts": "request"}
 _OF_GATE = {
-    "dispatch": {"limit": "number", "hold": "step", "skip": "step"},
+    "dispatch": {"limit": "number", "hold": "step", "skip": "step", "adjust": "adjustment"},
     "approval": {"require_approval": "approval"},
+    "rollback": {"overwrite": "overwrite", "stop": "reason"},
 }
 FORMS = {
     "reason": '{"code": "…", "message": "…"}',
     "request": '{"id": "…", "verb": "get", …}',
     "number": "5",
     "step": '{"step": 1, "code": "…", "message": "…"}',
+    "adjustment": '{"step": 1, "timeout": "10m", "reason": "…"}',
     "approval": '{"reason": "…"}',
+    "overwrite": '{"step": 1, "reason": "…"}',
+    "sentence": '"why nothing is left to do"',
 }
 FIELDS: Mapping[str, frozenset[str]] = {
     "reason": frozenset({"code", "message", "remedy"}),
     "request": frozenset(FactRequest.model_fields),
     "step": frozenset({"step", "code", "message", "remedy"}),
+    "adjustment": frozenset({"max_parallel", "step", "timeout", "parameter", "value", "between", "one_of", "reason"}),
     "approval": frozenset({"reason", "count", "groups", "not_requester"}),
+    "overwrite": frozenset({"step", "reason"}),
 }
-_NEEDED: Mapping[str, tuple[str, ...]] = {"reason": ("code",), "request": ("id", "verb"), "step": ("step",)}
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "reason": ("code",),
+    "request": ("id", "verb"),
+    "step": ("step",),
+    "adjustment": ("reason",),
+    "overwrite": ("step", "reason"),
+}
+# Kinds of which an entry may be, or is, a text.
+_TEXTS = frozenset({"approval", "sentence"})
 # What the gates read of an action; `parameters_valid`, `facts` and `result` may be left out.
 _ACTION_NEEDS = (
     "executor",
@@ -48,6 +62,8 @@ _ACTION_NEEDS = (
     "target",
     "timeout_seconds",
 )
+# What is read of an action only if it is a set.
+_ACTION_SETS = {"unnecessary": "sentence"}
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _CONSTANTS = frozenset({"null", "boolean", "number", "string"})
 
@@ -121,7 +137,7 @@ def _of_folded(module: Module, rule: Ast, name: str, kind: str) -> Iterator[Poli
 
 def _of_entry(module: Module, rule: Ast, entry: Ast, kind: str) -> Iterator[PolicyProblem]:
     """Of an entry that is written out; what is computed is judged by the gate."""
-    if entry["type"] == "object":
+    if entry["type"] == "object" and kind != "sentence":
         keys = [key["value"] for key, _ in entry["value"] if key["type"] == "string"]
         for needed in _NEEDED.get(kind, ()):
             if needed not in keys:
@@ -136,9 +152,9 @@ def _of_entry(module: Module, rule: Ast, entry: Ast, kind: str) -> Iterator[Poli
         yield from _of_code(module, rule, entry)
     elif kind == "reason" and entry["type"] == "string":
         yield from _of_code_text(module, rule, entry["value"])
-    elif kind == "approval" and entry["type"] == "string":
+    elif kind in _TEXTS and entry["type"] == "string":
         return
-    elif entry["type"] in {*_CONSTANTS, "array"} and not (kind == "number" and entry["type"] == "number"):
+    elif entry["type"] in {*_CONSTANTS, "array", "object"} and not (kind == "number" and entry["type"] == "number"):
         yield _problem(
             module,
             rule,
@@ -169,6 +185,10 @@ def _of_actions(parsed: list[Parsed]) -> Iterator[PolicyProblem]:
             actions.setdefault(parts[2], []).append(one)
     for action, modules in actions.items():
         have = {_name(rule) for one in modules for rule in one.ast.get("rules") or []}
+        for one in modules:
+            for rule in one.ast.get("rules") or []:
+                if kind := _ACTION_SETS.get(_name(rule)):
+                    yield from _of_folded(one.module, rule, _name(rule), kind)
         missing = [name for name in _ACTION_NEEDS if name not in have]
         if missing:
             module = modules[0].module

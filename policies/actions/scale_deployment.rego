@@ -271,6 +271,16 @@ holds contains "no_crashloop_pods" if state.crashlooping_pods == 0
 
 holds contains "resource_usage_acceptable" if state.starved_pods == 0
 
+# METADATA
+# description: |
+#   Why nothing is left to do. The gate `dispatch` may then leave the step out, where the workflow allows it. It reads only what `facts`
+#   asks for first.
+# scope: document
+unnecessary contains sprintf("%s runs %d replicas already, all available", [state.deployment_name, state.current_replicas]) if {
+	"desired_replicas_running" in holds
+	"deployment_health_check" in holds
+}
+
 # What is sent.
 
 # METADATA

@@ -152,6 +152,12 @@ holds contains "deployment_health_check" if workloads.deployment_healthy(_deploy
 
 holds contains "no_crashloop_pods" if state.crashlooping_pods == 0
 
+unnecessary contains sprintf("%s runs %s already, in every pod", [state.deployment_name, state.current_image]) if {
+	state.current_image == state.wanted_image
+	workloads.rolled_out(_deployment)
+	"deployment_health_check" in holds
+}
+
 _landed if patch.landed(_deployment, input.attempt.operations[0].undo)
 
 operations := [{

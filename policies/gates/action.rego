@@ -25,11 +25,15 @@ default verdict := {
 	}],
 	"warnings": [],
 	"facts": [],
+	"failure_reason": "policy_denied",
+	"error_type": "policy_denied",
 	"operations": [],
 	"conditions": [],
 	"service_account": "",
 	"executor": "api",
 	"timeout_seconds": 0,
+	"parameters_valid": false,
+	"resource_exists": null,
 	"reversible": false,
 }
 
@@ -41,12 +45,14 @@ verdict := object.union_n([
 		"service_account": _service_account,
 		"executor": _executor,
 		"timeout_seconds": _timeout,
+		"parameters_valid": _parameters_accepted,
+		"resource_exists": _resource_exists,
 		"reversible": _reversible,
 		"irreversible_reason": _irreversible_reason,
 		"state": _state,
 	},
-	{"failure_reason": _failure_reason | _answer.decision == "deny"},
-	{"next_check_seconds": 0.5 | _answer.decision == "wait"},
+	v.blame(_answer, _failure_reason),
+	{"next_check_seconds": _next_check | _answer.decision == "wait"},
 ])
 
 # METADATA
@@ -166,6 +172,10 @@ _deny contains {
 	not _parameters_valid
 }
 
+default _parameters_accepted := false
+
+_parameters_accepted if _parameters_valid
+
 # What has to be known. The facts of an undo are on record, and of what is out of reach nothing is read.
 
 _facts contains request if {
@@ -225,6 +235,27 @@ _warn contains _unmet_reason(type) if {
 	_settled
 	some type in conditions.unmet(_judged, _holds, false)
 }
+
+# Whether what the action needs is there, once that is known.
+default _resource_exists := null
+
+_resource_exists if {
+	_settled
+	count(_existence) > 0
+	count(_existence & _unmet) == 0
+} else := false if {
+	_settled
+	count(_existence) > 0
+}
+
+_existence contains type if {
+	some type, _ in _judged
+	endswith(type, "_exists")
+}
+
+default _next_check := 0.5
+
+_next_check := 2 if v.held_by_team(_answer)
 
 # What is sent.
 

@@ -24,6 +24,8 @@ default verdict := {
 	}],
 	"warnings": [],
 	"facts": [],
+	"failure_reason": "policy_denied",
+	"error_type": "policy_denied",
 	"approval": {"required": true, "count": 1, "received": 0, "groups": [], "not_requester": true, "expires_seconds": 0},
 }
 
@@ -37,8 +39,9 @@ verdict := object.union_n([
 		"not_requester": _not_requester,
 		"expires_seconds": _expires,
 	}},
-	{"failure_reason": _failure_reason | _answer.decision == "deny"},
-	{"next_check_seconds": 5 | _held},
+	v.blame(_answer, _failure_reason),
+	{"next_check_seconds": _next_check | _answer.decision == "wait"},
+	{"time_counts": false | _awaits_people},
 ])
 
 # METADATA
@@ -280,12 +283,21 @@ _wait contains {
 	some ask in _unmet
 }
 
-# Enough people said yes; what holds the workflow now is a team's rule, or a fact that it asks for. A decision comes as an event, these
-# do not.
-_held if {
+# No limit but the approval's own runs out while people are asked. Once enough of them said yes, what holds the workflow is a team's rule,
+# or a fact that it asks for: that takes of its time as everywhere.
+_awaits_people if {
 	_answer.decision == "wait"
-	count(_unmet) == 0
+	count(_unmet) > 0
 }
+
+# A decision comes as an event, what teams wait for does not.
+default _next_check := 5
+
+_next_check := max([0.2, min([30, _left])]) if _awaits_people
+
+default _left := 30
+
+_left := (time.parse_rfc3339_ns(input.workflow.status.approval.expiresAt) - time.parse_rfc3339_ns(input.now)) / 1000000000
 
 _of_whom(ask) := concat("", [_from(ask.groups), _other(ask.not_requester)])
 

@@ -24,14 +24,16 @@ default verdict := {
 	}],
 	"warnings": [],
 	"facts": [],
+	"failure_reason": "postcondition_failed",
+	"error_type": "execution_error",
 	"conditions": [],
 }
 
 verdict := object.union_n([
 	_answer,
 	{"conditions": [references.reported(result) | some result in _judged]},
-	{"failure_reason": _failure_reason | _answer.decision == "deny"},
-	{"next_check_seconds": clock.next_check(_waited) | _answer.decision == "wait"},
+	v.blame(_answer, _failure_reason),
+	{"next_check_seconds": _next_check | _answer.decision == "wait"},
 ])
 
 # METADATA
@@ -83,6 +85,10 @@ _elapsed(result) := clock.elapsed(object.get(input, ["since", result.type], inpu
 _waited := 0 if {
 	count(_unmet) == 0
 } else := max([_elapsed(result) | some result in _unmet])
+
+_next_check := 2 if {
+	v.held_by_team(_answer)
+} else := clock.next_check(_waited)
 
 _deny contains references.reason("completion", "postcondition_failed", result) if {
 	_settled

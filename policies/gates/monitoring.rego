@@ -1,11 +1,17 @@
 # METADATA
 # title: Monitoring
-# description: Did the workflow help? Waits until what it touched has been healthy for the window of the setting monitoring-stability.
+# description: |
+#   Did the workflow help? Waits until what it touched has been healthy for the window of the setting monitoring-stability.
+#   - A new alert is one that began after the first step could start and concerns what the workflow touched; lib/alerts says when it does.
+#     It fails the workflow. Nothing else of the Alertmanager counts, and an Alertmanager that cannot be read is only warned of.
+#   - `effectiveness_score` is the share of the steps that were completed, times how healthy their targets are (all 1, some 0.75, none
+#     0.5, unknown 0), and half of that while the alert that the workflow was made for still fires; cut to two digits.
 # scope: subpackages
 # schemas:
 #   - input: schema.monitoring_input
 package kubernaut.gates.monitoring
 
+import data.kubernaut.lib.alerts
 import data.kubernaut.lib.clock
 import data.kubernaut.lib.rules
 import data.kubernaut.lib.targets
@@ -26,6 +32,8 @@ default verdict := {
 	}],
 	"warnings": [],
 	"facts": [],
+	"failure_reason": "monitoring_failed",
+	"error_type": "execution_error",
 	"outcome": "unknown",
 	"effectiveness_score": 0,
 	"resource_health": "unknown",
@@ -40,11 +48,11 @@ verdict := object.union_n([
 		"outcome": _outcome,
 		"effectiveness_score": _score,
 		"resource_health": _health,
-		"new_alerts": _new_alerts,
-		"recommended_actions": [sprintf("look at %s", [id]) | some id in sort(_unhealthy)],
+		"new_alerts": count(_new_alerts) > 0,
+		"recommended_actions": _recommended,
 		"rollback": _rollback,
 	},
-	{"failure_reason": _failure_reason | _answer.decision == "deny"},
+	v.blame(_answer, _failure_reason),
 	{"next_check_seconds": _next_check | _answer.decision == "wait"},
 ])
 
@@ -53,7 +61,7 @@ verdict := object.union_n([
 # entrypoint: true
 shadow := rules.on_trial("monitoring")
 
-_answer := v.answer("monitoring", {"deny": _deny, "wait": _wait, "warn": set(), "facts": _facts})
+_answer := v.answer("monitoring", {"deny": _deny, "wait": _wait, "warn": _warn, "facts": _facts})
 
 _sound if {
 	is_array(input.steps)
@@ -68,13 +76,18 @@ _deny contains {
 	"remedy": "the controller did not ask as this policy expects: deploy the controller and the policies of one release",
 } if not _sound
 
+# What each step acted on, by its place in the list. Telling it costs the most of all that is done here.
+_acted_on[place] := target if {
+	some place, step in input.steps
+	target := targets.of(step)
+}
+
 # What completed steps acted on. Pods come and go by design, so their owners' health is what counts.
 
 _targets[targets.label(target)] contains target if {
-	some step in input.steps
-	step.status == "completed"
-	target := targets.of(step)
-	target.kind in {"Deployment", "StatefulSet", "DaemonSet"}
+	some place, target in _acted_on
+	input.steps[place].status == "completed"
+	target.kind in {"Deployment", "StatefulSet", "DaemonSet", "Node"}
 	is_string(target.name)
 }
 
@@ -83,7 +96,22 @@ _facts contains object.union(target, {"id": id, "verb": "get"}) if {
 	some target in found
 }
 
-_facts contains {"id": "alerts", "verb": "alerts", "optional": true} if data.kubernaut.settings["alertmanager-url"] != ""
+_facts contains request if {
+	data.kubernaut.settings["alertmanager-url"] != ""
+	some request in alerts.requests(_touched | _looked_at)
+}
+
+# What may have set off an alert: that of failed steps as well, if anything was sent.
+_touched contains target if {
+	some place, target in _acted_on
+	input.steps[place].operationsSent == true
+}
+
+# Where the alert that the workflow was made for is looked for, besides.
+_looked_at contains target if {
+	some place, target in _acted_on
+	input.steps[place].status == "completed"
+}
 
 _settled if v.settled("monitoring", _facts)
 
@@ -92,31 +120,57 @@ _healthy contains id if {
 	_is_healthy(input.facts[id].object)
 }
 
-_is_healthy(workload) if {
-	workload.kind != "Deployment"
-	workloads.rolled_out(workload)
+_is_healthy(target) if {
+	target.kind in {"StatefulSet", "DaemonSet"}
+	workloads.rolled_out(target)
 }
 
-_is_healthy(workload) if {
-	workload.kind == "Deployment"
-	workloads.rolled_out(workload)
-	workloads.deployment_healthy(workload)
+# A node that takes no pods may be just what was wanted.
+_is_healthy(target) if {
+	target.kind == "Node"
+	workloads.condition(target, "Ready") == "True"
+}
+
+_is_healthy(target) if {
+	target.kind == "Deployment"
+	workloads.rolled_out(target)
+	workloads.deployment_healthy(target)
 }
 
 _unhealthy := object.keys(_targets) - _healthy
 
-# An alert of the Alertmanager that began after the workflow did.
+# Alerts.
 
-default _new_alerts := false
+default _new_alerts := set()
 
-_new_alerts if {
-	some alert in input.facts.alerts.items
-	time.parse_rfc3339_ns(alert.startsAt) > time.parse_rfc3339_ns(input.workflow.status.executionStartTime)
+_new_alerts := alerts.new(_touched, input.workflow.status.executionStartTime)
+
+_still_firing := alerts.own(_touched | _looked_at)
+
+_warn contains {
+	"code": "alerts_unknown",
+	"message": sprintf("not all alerts are known: %s", [why]),
+	"policy": "monitoring",
+	"remedy": "see whether the setting alertmanager-url is right, and the Alertmanager answers",
+} if {
+	some why in alerts.unknown(_touched | _looked_at)
 }
+
+_recommended := array.concat(
+	[sprintf("look at %s", [id]) | some id in sort(_unhealthy)],
+	array.concat(
+		[sprintf("look at the alert %s, which began after the workflow did", [name]) | some name in _names(_new_alerts)],
+		[sprintf("look at the alert %s: the workflow was made for it, and it still fires", [name]) | some name in _names(_still_firing)],
+	),
+)
+
+_names(found) := sort({alerts.words(alert) | some alert in found})
+
+_first(names) := concat(", ", array.slice(names, 0, 5))
 
 # Time: stable for the window, which is no longer than the whole of monitoring may take. A missing setting means the longest window.
 
-_elapsed := clock.elapsed(input.workflow.status.monitoringStartTime)
+_elapsed := clock.counted(input.workflow.status.monitoringStartTime)
 
 _limit := clock.seconds(input.workflow.spec.timeouts.monitoring) if {
 	is_string(input.workflow.spec.timeouts.monitoring)
@@ -132,7 +186,7 @@ _window := min(array.concat([_stability], [limit | limit := _limit]))
 _calm := min(array.concat([_elapsed], [clock.elapsed(condition.lastTransitionTime) |
 	some id, _ in _targets
 	some condition in input.facts[id].object.status.conditions
-	condition.type == "Available"
+	condition.type in {"Available", "Ready"}
 ]))
 
 _watched if _calm >= _window
@@ -154,10 +208,10 @@ _deny contains {
 
 _deny contains {
 	"code": "new_alerts",
-	"message": "alerts began after the workflow did",
+	"message": sprintf("alerts about what was touched began after the workflow did: %s", [_first(_names(_new_alerts))]),
 	"policy": "monitoring",
 	"remedy": "look at the Alertmanager",
-} if _new_alerts
+} if count(_new_alerts) > 0
 
 _wait contains {
 	"code": "not_healthy_yet",
@@ -220,17 +274,20 @@ _health := "healthy" if {
 
 default _score := 0
 
-# The share of the steps that were done, halved while something is not healthy.
-_score := floor((100 * min([1, count(_done) / input.workflow.status.totalSteps])) * _weight[_health]) / 100 if {
+_score := floor(((100 * min([1, count(_done) / input.workflow.status.totalSteps])) * _weight[_health]) * _relief) / 100 if {
 	input.workflow.status.totalSteps > 0
 }
+
+default _relief := 1
+
+_relief := 0.5 if count(_still_firing) > 0
 
 _weight := {"healthy": 1, "degraded": 0.75, "unhealthy": 0.5, "unknown": 0}
 
 default _failure_reason := "monitoring_failed"
 
 _failure_reason := "workflow_triggered_new_alerts" if {
-	_new_alerts
+	count(_new_alerts) > 0
 } else := "policy_denied" if {
 	v.denied_by_team(_answer)
 }

@@ -25,6 +25,8 @@ default verdict := {
 	}],
 	"warnings": [],
 	"facts": [],
+	"failure_reason": "planning_error",
+	"error_type": "validation_error",
 	"estimated_duration_seconds": 0,
 	"action_digests": {},
 }
@@ -32,7 +34,8 @@ default verdict := {
 verdict := object.union_n([
 	_answer,
 	{"estimated_duration_seconds": _duration, "action_digests": _digests},
-	{"failure_reason": _failure_reason | _answer.decision == "deny"},
+	v.blame(_answer, _failure_reason),
+	{"next_check_seconds": 2 | _answer.decision == "wait"},
 ])
 
 # METADATA

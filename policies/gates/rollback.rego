@@ -6,6 +6,7 @@
 #   - input: schema.rollback_input
 package kubernaut.gates.rollback
 
+import data.kubernaut.lib.reasons
 import data.kubernaut.lib.rules
 import data.kubernaut.lib.undo
 import data.kubernaut.lib.verdict as v
@@ -31,11 +32,12 @@ default verdict := {
 verdict := object.union_n([
 	_answer,
 	{
-		"undo": array.concat(_failed, _completed),
-		"overwrite": [],
-		"stop_for_human": false,
+		"reasons": array.concat(_answer.reasons, sort(_stops)),
+		"undo": _undo,
+		"overwrite": [number | some number in _undo; _overwrites[number]; _answer.decision == "allow"],
+		"stop_for_human": count(_stops) > 0,
 	},
-	{"failure_reason": "rollback_failed" | _answer.decision == "deny"},
+	v.blame(_answer, "rollback_failed"),
 	{"next_check_seconds": 1 | _answer.decision == "wait"},
 ])
 
@@ -73,6 +75,8 @@ _completed := [number |
 	]))
 ]
 
+_undo := array.concat(_failed, _completed)
+
 # Whatever is not completed was stopped in the middle: that comes first.
 _failed := array.reverse(sort([floor(step.stepNumber) |
 	some step in _candidates
@@ -86,4 +90,44 @@ _warn contains {
 	"remedy": "look at what it changed by hand",
 } if {
 	some step in undo.irreversible(_steps)
+}
+
+# What teams add: no step may be overwritten, and nobody is called, before all that was asked for is known.
+
+_stops contains reasons.reason(rules.policy("rollback", name), entry) if {
+	_answer.decision == "allow"
+
+	# What has come to its end is not stopped any more.
+	count(_undo) > 0
+	some name
+	some entry in data.kubernaut.rules.rollback[name].stop
+}
+
+_overwrites[number] contains {
+	"code": "overwrite_allowed",
+	"message": sprintf("step %d is taken back even if its target was changed since: %s", [number, substring(entry.reason, 0, 512)]),
+	"policy": rules.policy("rollback", name),
+} if {
+	some number in _undo
+	some name
+	some entry in data.kubernaut.rules.rollback[name].overwrite
+	undo.is_overwrite(entry)
+	entry.step == number
+}
+
+_warn contains warning if {
+	some warnings in _overwrites
+	some warning in warnings
+}
+
+_readable contains entry if {
+	some name
+	some entry in data.kubernaut.rules.rollback[name].overwrite
+	undo.is_overwrite(entry)
+}
+
+_deny contains reasons.malformed(rules.policy("rollback", name), "overwrite", entry) if {
+	some name
+	some entry in data.kubernaut.rules.rollback[name].overwrite
+	not _readable[entry]
 }

@@ -6,6 +6,7 @@
 #   - input: schema.safety_input
 package kubernaut.gates.safety
 
+import data.kubernaut.lib.clock
 import data.kubernaut.lib.rehearsal
 import data.kubernaut.lib.rights
 import data.kubernaut.lib.rules
@@ -25,14 +26,16 @@ default verdict := {
 	}],
 	"warnings": [],
 	"facts": [],
+	"failure_reason": "safety_validation_failed",
+	"error_type": "validation_error",
 	"checks": [],
 }
 
 verdict := object.union_n([
 	_answer,
 	{"checks": _checks},
-	{"failure_reason": _failure_reason | _answer.decision == "deny"},
-	{"next_check_seconds": 2 | _answer.decision == "wait"},
+	v.blame(_answer, _failure_reason),
+	{"next_check_seconds": _next_check | _answer.decision == "wait"},
 ])
 
 # METADATA
@@ -50,10 +53,8 @@ _failure_reason := "policy_denied" if {
 } else := "resource_not_found" if {
 	count(_absent) > 0
 } else := "rbac_validation_failed" if {
-	count(rehearsal.forbidden) > 0
-} else := "rbac_validation_failed" if {
-	_settled
-	_fails.rbac
+	_out_of_patience
+	count(_rights_missing) > 0
 } else := "dry_run_failed" if {
 	count(rehearsal.errors) + count(_unmet_conditions) > 0
 } else := "policy_denied" if {
@@ -172,7 +173,11 @@ _usable_nodes contains node.metadata.name if {
 	condition.status == "True"
 }
 
-_faults.rbac contains rights.words(request) if some request in rights.refused(_rights)
+_faults.rbac contains rights.words(request) if some request in _rights_refused
+
+_faults.rbac contains reason.message if some reason in rehearsal.forbidden
+
+_rights_refused := rights.refused(_rights)
 
 _faults.capacity contains "no node is ready and takes pods" if count(_usable_nodes) == 0
 
@@ -199,11 +204,6 @@ _faults.network contains sprintf("namespace %s is being deleted", [namespace]) i
 }
 
 _wrong(type) := object.get(_faults, type, set())
-
-_fails[type] if {
-	some type, _ in _praise
-	count(_wrong(type)) > 0
-}
 
 _praise := {
 	"rbac": "every action's ServiceAccount has the rights that the action declares",
@@ -278,9 +278,10 @@ _is_left_in(type, entry) if {
 	object.get(entry, "enabled", true) != false
 }
 
-_deny contains _failed(check, sprintf("%s%s", [check.message, _quoted(check.type)])) if {
+_deny contains _failed(check, check.message) if {
 	_settled
 	some check in _checks
+	check.type != "rbac"
 	check.passed == false
 	check.required
 }
@@ -292,14 +293,41 @@ _warn contains _failed(check, check.message) if {
 	check.required == false
 }
 
+# An API server that has just started knows no bindings yet and refuses everything, and a binding may follow its workflow by a moment. A
+# right that is really gone stays gone for longer than this.
+_patience := 3
+
+default _out_of_patience := false
+
+# Where nobody says since when, it is seen for the first time.
+_out_of_patience if clock.elapsed(input.since.rbac) >= _patience
+
+_rights_missing contains _failed(check, check.message) if {
+	_settled
+	count(_rights_refused) > 0
+	some check in _checks
+	check.type == "rbac"
+	check.required
+}
+
+# What the server itself refused counts whatever the author calls required.
+_rights_missing contains reason if some reason in rehearsal.forbidden
+
+_deny contains reason if {
+	_out_of_patience
+	some reason in _rights_missing
+}
+
+_wait contains reason if {
+	not _out_of_patience
+	some reason in _rights_missing
+}
+
+default _next_check := 2
+
+_next_check := 0.5 if count(_rights_missing) > 0
+
 _failed(check, message) := object.union(_failed_checks[check.type], {"message": message, "policy": "safety"})
-
-# What the API server itself said, where the dry-run made it say something.
-_quoted("rbac") := sprintf(" (%s)", [min({reason.message | some reason in rehearsal.forbidden})]) if count(rehearsal.forbidden) > 0
-
-_quoted("rbac") := "" if count(rehearsal.forbidden) == 0
-
-_quoted(type) := "" if type != "rbac"
 
 # What is there, and what the dry-run said.
 
@@ -309,8 +337,6 @@ _deny contains reason if {
 }
 
 _deny contains reason if some reason in rehearsal.refused_by_rule
-
-_deny contains reason if some reason in rehearsal.forbidden
 
 _deny contains reason if some reason in rehearsal.errors
 

@@ -24,6 +24,8 @@ default verdict := {
 	}],
 	"warnings": [],
 	"facts": [],
+	"failure_reason": "policy_denied",
+	"error_type": "policy_denied",
 	"conditions": [],
 	"result": {},
 }
@@ -35,8 +37,8 @@ verdict := object.union_n([
 		"result": _result,
 		"service_account": _service_account,
 	},
-	{"failure_reason": _failure_reason | _answer.decision == "deny"},
-	{"next_check_seconds": clock.next_check(_waited) | _answer.decision == "wait"},
+	v.blame(_answer, _failure_reason),
+	{"next_check_seconds": _next_check | _answer.decision == "wait"},
 ])
 
 # METADATA
@@ -119,6 +121,10 @@ _warn contains _unmet_reason(type) if {
 }
 
 _waited := max(array.concat([0], [conditions.waited(type) | some type in _unmet]))
+
+_next_check := 2 if {
+	v.held_by_team(_answer)
+} else := clock.next_check(_waited)
 
 # What is reported. A result that cannot be built takes nothing away from what was proven.
 default _result := {}

@@ -14,6 +14,14 @@ elapsed(instant) := max([0, (time.parse_rfc3339_ns(input.now) - time.parse_rfc33
 } else := 0
 
 # METADATA
+# description: The same of an instant at which the workflow's phase began, without what counts against no limit.
+counted(instant) := max([0, elapsed(instant) - _uncounted])
+
+default _uncounted := 0
+
+_uncounted := max([0, input.workflow.status.uncountedSeconds]) if is_number(input.workflow.status.uncountedSeconds)
+
+# METADATA
 # description: A duration setting in seconds. A setting that is missing or malformed has none.
 setting(name) := seconds(data.kubernaut.settings[name])
 

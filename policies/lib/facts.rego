@@ -71,7 +71,7 @@ _verbs := {"get", "list", "access", "executions", "preview", "alerts", "history"
 
 _texts := {
 	"id", "verb", "apiVersion", "kind", "namespace", "name", "labelSelector", "fieldSelector",
-	"serviceAccount", "accessVerb", "group", "resource", "subresource",
+	"serviceAccount", "accessVerb", "group", "resource", "subresource", "action",
 }
 
 _is_usable(request) if {

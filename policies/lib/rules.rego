@@ -5,8 +5,10 @@
 #   By reference, one rule name at a time: iterating over the packages themselves would be recursion.
 package kubernaut.lib.rules
 
+import data.kubernaut.lib.adaptive
 import data.kubernaut.lib.facts as fact_requests
 import data.kubernaut.lib.reasons
+import data.kubernaut.lib.undo
 
 # METADATA
 # description: Why teams deny.
@@ -58,15 +60,22 @@ on_trial(gate) := {line |
 # scope: document
 trial[gate][name] contains _line(gate, name, effect, reasons.reason("", entry)) if {
 	some gate, name
-	some effect in {"deny", "wait", "warn"}
+	some effect in {"deny", "wait", "warn", "stop"}
 	some entry in _tried[gate][name][effect]
 }
 
 trial[gate][name] contains _line(gate, name, effect, {"code": effect, "message": json.marshal(entry)}) if {
 	some gate, name
-	some effect in {"limit", "require_approval"}
+	some effect in {"limit", "require_approval", "overwrite"}
 	some entry in _tried[gate][name][effect]
 	_kind(entry) in _takes[effect]
+}
+
+trial[gate][name] contains _line(gate, name, effect, {"code": effect, "message": json.marshal(entry)}) if {
+	effect := "adjust"
+	some gate, name
+	some entry in adaptive.readable(_tried[gate][name].adjust)
+	count({number | number := entry.step} - {number | some number in input.ready}) == 0
 }
 
 trial[gate][name] contains _line(gate, name, effect, _of_step(entry)) if {
@@ -102,6 +111,12 @@ trial[gate][name] contains _line(gate, name, "deny", reasons.malformed("", effec
 	count({_kind(entry)} & kinds) == 0
 }
 
+trial[gate][name] contains _line(gate, name, "deny", reasons.malformed("", "adjust", entry)) if {
+	some gate, name
+	entries := _tried[gate][name].adjust
+	some entry in ({entry | some entry in entries} - adaptive.readable(entries))
+}
+
 trial[gate][name] contains _line(gate, name, "deny", reasons.not_a_set("", rule)) if {
 	some gate, name, rule
 	type_name(_tried[gate][name][rule]) != "set"
@@ -110,9 +125,17 @@ trial[gate][name] contains _line(gate, name, "deny", reasons.not_a_set("", rule)
 _line(gate, name, effect, said) := object.union(said, {"effect": effect, "policy": sprintf("shadow.%s.%s", [gate, name])})
 
 # What the entries of a rule may be.
-_takes := {"limit": {"number"}, "hold": {"step"}, "skip": {"step"}, "require_approval": {"string", "object", "step"}}
+_takes := {
+	"limit": {"number"},
+	"hold": {"step", "step with reason"},
+	"skip": {"step", "step with reason"},
+	"overwrite": {"step with reason"},
+	"require_approval": {"string", "object", "step", "step with reason"},
+}
 
-_kind(entry) := "step" if {
+_kind(entry) := "step with reason" if {
+	undo.is_overwrite(entry)
+} else := "step" if {
 	is_number(entry.step)
 } else := type_name(entry)
 
@@ -134,6 +157,12 @@ _tried[gate][name].hold := data.kubernaut.shadow[gate][name].hold
 
 _tried[gate][name].skip := data.kubernaut.shadow[gate][name].skip
 
+_tried[gate][name].adjust := data.kubernaut.shadow[gate][name].adjust
+
+_tried[gate][name].overwrite := data.kubernaut.shadow[gate][name].overwrite
+
+_tried[gate][name].stop := data.kubernaut.shadow[gate][name].stop
+
 _tried[gate][name].require_approval := data.kubernaut.shadow[gate][name].require_approval
 
 _not_sets(gate) := union({
@@ -144,5 +173,8 @@ _not_sets(gate) := union({
 	{[name, "limit"] | some name; type_name(data.kubernaut.rules[gate][name].limit) != "set"},
 	{[name, "hold"] | some name; type_name(data.kubernaut.rules[gate][name].hold) != "set"},
 	{[name, "skip"] | some name; type_name(data.kubernaut.rules[gate][name].skip) != "set"},
+	{[name, "adjust"] | some name; type_name(data.kubernaut.rules[gate][name].adjust) != "set"},
+	{[name, "overwrite"] | some name; type_name(data.kubernaut.rules[gate][name].overwrite) != "set"},
+	{[name, "stop"] | some name; type_name(data.kubernaut.rules[gate][name].stop) != "set"},
 	{[name, "require_approval"] | some name; type_name(data.kubernaut.rules[gate][name].require_approval) != "set"},
 })

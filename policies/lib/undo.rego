@@ -33,9 +33,17 @@ irreversible(steps) := [step |
 ]
 
 # METADATA
-# description: True for a step of which operations were sent and which is not settled by an undo already.
+# description: True for a step of which operations were sent and which is not settled by an undo already; a step may be skipped after a try.
 is_touched(step) if {
 	step.operationsSent == true
 	is_number(step.stepNumber)
-	count({object.get(step, "status", "")} & {"rolled_back", "rollback_failed", "skipped"}) == 0
+	count({object.get(step, "status", "")} & {"rolled_back", "rollback_failed"}) == 0
+}
+
+# METADATA
+# description: True for an entry of a team's `overwrite` that can be carried out.
+is_overwrite(entry) if {
+	is_number(entry.step)
+	is_string(entry.reason)
+	count(entry.reason) > 0
 }

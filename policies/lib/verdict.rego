@@ -47,6 +47,48 @@ denied_by_team(said) if {
 	startswith(reason.policy, "rules.")
 }
 
+# METADATA
+# description: True when nothing but rules of teams holds a gate back. What they wait for changes seldom.
+held_by_team(said) if {
+	said.decision == "wait"
+	every reason in said.reasons {
+		startswith(reason.policy, "rules.")
+	}
+}
+
+# METADATA
+# description: What a denial adds to the answer, nothing to another decision. The failure reason, and the kind of error that it is.
+blame(said, failure_reason) := {"failure_reason": failure_reason, "error_type": error_type(failure_reason)} if {
+	said.decision == "deny"
+} else := {}
+
+# METADATA
+# description: |
+#   The kind of error that a failure reason is. The gate failure tries a step again after `execution_error`, `resource_conflict` and
+#   `timeout` only. A reason that the table does not have is a refusal.
+error_type(failure_reason) := object.get(_error_types, failure_reason, "policy_denied")
+
+_error_types := {
+	"approval_expired": "policy_denied",
+	"approval_rejected": "policy_denied",
+	"cancelled": "execution_error",
+	"dependency_resolution_failed": "validation_error",
+	"dry_run_failed": "validation_error",
+	"monitoring_failed": "execution_error",
+	"planning_error": "validation_error",
+	"policy_denied": "policy_denied",
+	"postcondition_failed": "execution_error",
+	"precondition_failed": "validation_error",
+	"rbac_validation_failed": "insufficient_permissions",
+	"resource_not_found": "validation_error",
+	"rollback_failed": "execution_error",
+	"safety_validation_failed": "validation_error",
+	"step_creation_failed": "execution_error",
+	"step_execution_failed": "execution_error",
+	"timeout": "timeout",
+	"workflow_triggered_new_alerts": "execution_error",
+}
+
 default _decision(_, _) := "deny"
 
 _decision(0, 0) := "allow"

@@ -48,6 +48,7 @@ settings := {
 	"retry-base-delay": "1s",
 	"retry-max-delay": "1m0s",
 	"approval-timeout": "24h0m0s",
+	"step-timeout": "5m0s",
 }
 
 # METADATA

@@ -41,6 +41,12 @@ async def judged(opa: Path, text: str, *, package: str = "kubernaut.rules.dispat
         ('dney contains {"code": "c", "message": "m"}', "gate dispatch knows no rule dney", "did you mean deny?"),
         ("limits contains 3", "gate dispatch knows no rule limits", "did you mean limit?"),
         ('require_approval contains {"reason": "r"}', "gate dispatch knows no rule require_approval", "a helper's name begins with _"),
+        ("adjust := true if input.x", "adjust is a boolean, not a set", "adjust contains {"),
+        ('adjust contains "more time"', "an entry of adjust is a string, which the gate cannot read", '"timeout"'),
+        ('adjust contains {"max_parallel": 2}', "an entry of adjust has no reason", '"reason"'),
+        ('adjust contains {"step": 1, "timout": "1h", "reason": "r"}', "an entry of adjust has a field timout", "did you mean timeout?"),
+        ('ajust contains {"max_parallel": 2, "reason": "r"}', "gate dispatch knows no rule ajust", "did you mean adjust?"),
+        ('overwrite contains {"step": 1, "reason": "r"}', "gate dispatch knows no rule overwrite", "a helper's name begins with _"),
         ("small if input.x < small", "gate dispatch knows no rule small, and nothing here uses it", "a helper's name begins with _"),
     ],
 )
@@ -66,6 +72,8 @@ async def test_a_rule_that_would_be_ignored_is_refused_with_the_right_spelling(o
         "_anything := 3",
         'facts contains {"id": "ns", "verb": "get", "apiVersion": "v1", "kind": "Namespace", "name": "x", "optional": true}',
         'skip contains {"step": 1, "code": "c", "message": "m"}',
+        'adjust contains {"max_parallel": 2, "reason": "r"}',
+        'adjust contains {"step": 1, "parameter": "replicas", "value": 3, "one_of": [3, 4], "reason": "r"}',
         'deny contains {"code": "c", "message": "m", "policy": "sre", "ticket": "OPS-1"}',
     ],
 )
@@ -82,6 +90,25 @@ async def test_a_rule_on_trial_is_held_to_the_same(opa: Path) -> None:
     assert problem.remedy.startswith("did you mean groups?")
 
 
+async def test_what_a_team_adds_to_rollback_is_held_to_the_same(opa: Path) -> None:
+    package = "kubernaut.rules.rollback.mine"
+    for good in (
+        'overwrite contains {"step": 1, "reason": "r"}',
+        'stop contains "data_at_risk"',
+        'stop contains {"code": "c", "message": "m"}',
+    ):
+        assert await judged(opa, good, package=package) == []
+    for bad, message in (
+        ('overwrite contains {"step": 1}', "an entry of overwrite has no reason"),
+        ("overwrite contains 1", "an entry of overwrite is a number"),
+        ("stop if input.x", "stop is a boolean, not a set"),
+        ('stop contains {"message": "m"}', "an entry of stop has no code"),
+        ('skip contains {"step": 1, "code": "c"}', "gate rollback knows no rule skip"),
+    ):
+        (problem,) = await judged(opa, bad, package=package)
+        assert message in problem.message
+
+
 async def test_a_negation_that_can_fail_open_is_a_warning_with_the_safe_form_and_an_error_where_strict(opa: Path) -> None:
     text = 'deny contains "late" if not input.x == 1'
     (warning,) = await judged(opa, text)
@@ -95,6 +122,24 @@ async def test_an_action_that_lacks_a_rule_of_the_contract_is_told_which(opa: Pa
     (problem,) = await judged(opa, 'service_account := "x-sa"\n\nexecutor := "api"', package="kubernaut.actions.mine")
     assert problem.message.startswith("action mine has no holds, operations, permissions,")
     assert "cordon_node.rego" in problem.remedy
+
+
+async def test_why_a_step_is_not_needed_is_a_set_of_sentences(opa: Path) -> None:
+    whole = "\n\n".join(
+        f"{name} := []" for name in ("executor", "holds", "operations", "permissions", "postconditions", "preconditions", "reversible")
+    )
+    whole += '\n\nservice_account := "x-sa"\n\ntarget := {}\n\ntimeout_seconds := 1\n\n'
+    package = "kubernaut.actions.mine"
+    for good in ('unnecessary contains "it is done" if input.x', 'unnecessary contains sprintf("%s is done", [input.x])'):
+        assert await judged(opa, whole + good, package=package) == []
+    for bad, message in (
+        ("unnecessary if input.x", "unnecessary is a boolean, not a set"),
+        ('unnecessary := "it is done"', "unnecessary is a string, not a set"),
+        ('unnecessary contains {"code": "done"} if input.x', "an entry of unnecessary is an object"),
+        ("unnecessary contains 1 if input.x", "an entry of unnecessary is a number"),
+    ):
+        (problem,) = await judged(opa, whole + bad, package=package)
+        assert message in problem.message
 
 
 async def test_what_is_not_rego_is_told_with_line_and_column(opa: Path) -> None:

@@ -31,6 +31,12 @@ _EFFECTS = {
     "limit": "attempts of the workflow at once; the lowest of all counts",
     "hold": "keeps one step back",
     "skip": "leaves one step out, where the workflow's `adaptiveOrchestration` allows it",
+    "adjust": "one of three changes, where the workflow's `adaptiveOrchestration` allows it: `max_parallel` steps at once, fewer than "
+    "otherwise (`optimizationEnabled`); `timeout` for one attempt at a `step`, longer than its own, three times as long at most "
+    "(`learningFromHistory`); another `value` of a `parameter` of a `step`, which lies `between` two or is `one_of` several "
+    "(`dynamicStepAdjustment`)",
+    "overwrite": "a step is taken back even where its target was changed since",
+    "stop": "what is not taken back yet is left to people",
     "require_approval": "asks for people; the requester's own yes counts unless `not_requester` is true",
 }
 # Documents that several gates share: title, schema file, path.

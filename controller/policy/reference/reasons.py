@@ -29,6 +29,8 @@ _EFFECTS = {
     "missing": "wait",
     "_warn": "warn",
     "_holds": "hold",
+    "_unneeded": "skip",
+    "_overwrites": "warn",
     "_blocks": "block",
     "_failed_checks": "deny or warn",
     "reason": "that of the rule",
@@ -38,6 +40,7 @@ _MEANINGS = {
     "wait": "not now; it is asked again, for a condition as long as its timeout lasts",
     "block": "the step can never start",
     "hold": "the step is kept back for now",
+    "skip": "the step is left out",
     "warn": "no effect, worth knowing",
 }
 

@@ -286,3 +286,25 @@ test_the_catalogue_entry_is_whole if {
 	action.reversible
 	count(action.permissions) == 2
 }
+
+test_nothing_is_left_to_do[note] if {
+	some note, tc in {
+		"at the goal, all available": {"deployment": objects.found(objects.scaled(5)), "want": {"web runs 5 replicas already, all available"}},
+		"another number": {"deployment": objects.found(objects.deployment), "want": set()},
+		"not all available": {
+			"deployment": objects.found(object.union(objects.scaled(5), {"status": {"availableReplicas": 4}})),
+			"want": set(),
+		},
+		"not healthy": {
+			"deployment": objects.found(object.union(
+				objects.scaled(5),
+				{"status": {"conditions": [{"type": "Available", "status": "False"}]}},
+			)),
+			"want": set(),
+		},
+		"not there": {"deployment": objects.absent, "want": set()},
+		"not known": {"deployment": objects.unknown("timeout"), "want": set()},
+	}
+	got := action.unnecessary with input as objects.question("dispatch", "scale_deployment", to(5), {"deployment": tc.deployment})
+	got == tc.want
+}

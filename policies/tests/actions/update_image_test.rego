@@ -207,3 +207,16 @@ test_state_is_flat if {
 		"wanted_image": "web:3",
 	}
 }
+
+test_nothing_is_left_to_do[note] if {
+	some note, tc in {
+		"the image runs everywhere": {"image": "web:2", "status": {}, "want": {"web runs web:2 already, in every pod"}},
+		"another image": {"image": "web:3", "status": {}, "want": set()},
+		"still rolling out": {"image": "web:2", "status": {"updatedReplicas": 1}, "want": set()},
+		"not healthy": {"image": "web:2", "status": {"conditions": []}, "want": set()},
+	}
+	wanted := {"updateImage": {"deployment": "web", "container": "app", "newImage": tc.image}}
+	deployment := objects.found(object.union(objects.deployment, {"status": tc.status}))
+	got := action.unnecessary with input as objects.question("dispatch", "update_image", wanted, {"deployment": deployment})
+	got == tc.want
+}

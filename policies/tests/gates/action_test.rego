@@ -204,23 +204,23 @@ test_an_action_s_faults_are_denied[note] if {
 
 test_the_reason_of_the_failure[note] if {
 	some note, tc in {
-		"an object that is not there": {"in": _gone_for_long, "rules": {}, "want": "resource_not_found"},
+		"an object that is not there": {"in": _gone_for_long, "rules": {}, "want": ["resource_not_found", "validation_error"]},
 		"a precondition": {
 			"in": q.put(_planned, "/facts/nodes", objects.listed([])),
 			"rules": {},
-			"want": "precondition_failed",
+			"want": ["precondition_failed", "validation_error"],
 		},
-		"a team, whatever else is wrong": {"in": _gone_for_long, "rules": {"a": {"deny": {"no"}}}, "want": "policy_denied"},
+		"a team, whatever else is wrong": {"in": _gone_for_long, "rules": {"a": {"deny": {"no"}}}, "want": ["policy_denied", "policy_denied"]},
 		"a parameter": {
 			"in": q.put(q.action, "/step/parameters/scaleDeployment/replicas", -1),
 			"rules": {},
-			"want": "policy_denied",
+			"want": ["policy_denied", "policy_denied"],
 		},
 	}
 	got := action.verdict with input as tc["in"]
 		with data.kubernaut.settings as q.settings
 		with data.kubernaut.rules.action as tc.rules
-	got.failure_reason == tc.want
+	[got.failure_reason, got.error_type] == tc.want
 }
 
 test_what_is_not_required_only_warns if {
@@ -243,7 +243,27 @@ test_a_team_s_wait_is_heard if {
 	got := action.verdict with input as q.action
 		with data.kubernaut.settings as q.settings
 		with data.kubernaut.rules.action as {"a": {"wait": {"not_yet"}}}
-	[got.decision, got.next_check_seconds] == ["wait", 0.5]
+	[got.decision, got.next_check_seconds] == ["wait", 2]
+}
+
+test_it_looks_again_soon_for_what_it_lacks if {
+	got := action.verdict with input as _gone with data.kubernaut.settings as q.settings
+	got.next_check_seconds == 0.5
+}
+
+test_whether_parameters_and_resource_are_right_is_told[note] if {
+	some note, tc in {
+		"all is well": {"in": q.action, "want": [true, true]},
+		"parameters out of bounds": {"in": q.put(q.action, "/step/parameters/scaleDeployment/replicas", 10001), "want": [false, true]},
+		"the object is gone": {"in": _gone, "want": [true, false]},
+		"the object is not known": {"in": q.put(q.action, "/facts/deployment", objects.unknown("timeout")), "want": [true, null]},
+		"an action that needs no object": {"in": _notify, "want": [true, null]},
+		"an object out of reach": {"in": _foreign(q.action), "want": [true, null]},
+		"an undo": {"in": _undo([{"do": _way_back, "undo": null}]), "want": [true, null]},
+		"an unknown action": {"in": q.put(q.action, "/step/action", "scale_it"), "want": [false, null]},
+	}
+	got := action.verdict with input as tc["in"] with data.kubernaut.settings as q.settings
+	[got.parameters_valid, got.resource_exists] == tc.want
 }
 
 test_a_rule_on_trial_is_heard if {

@@ -134,23 +134,33 @@ test_the_requester_counts_unless_a_team_says_otherwise[note] if {
 	got.decision == tc.want
 }
 
-test_it_asks_again_by_itself_only_where_no_decision_is_awaited[note] if {
+test_when_it_asks_again_and_whose_time_it_takes[note] if {
 	some note, tc in {
-		"a team waits, and everybody said yes": {"in": q.approval, "rules": {"a": {"wait": {"not_yet"}}}, "want": {5}},
+		"a team waits, and everybody said yes": {"in": q.approval, "rules": {"a": {"wait": {"not_yet"}}}, "want": [5, true]},
 		"a fact is unknown, and everybody said yes": {
 			"in": q.approval,
 			"rules": {"a": {"facts": {{"id": "x", "verb": "get", "apiVersion": "v1", "kind": "Pod", "name": "x"}}}},
-			"want": {5},
+			"want": [5, true],
 		},
-		"somebody has yet to decide": {"in": _decided([]), "rules": {}, "want": set()},
-		"a team waits, and somebody has yet to decide": {"in": _decided([]), "rules": {"a": {"wait": {"not_yet"}}}, "want": set()},
-		"nothing is waited for": {"in": q.approval, "rules": {}, "want": set()},
-		"a team denies": {"in": q.approval, "rules": {"a": {"wait": {"not_yet"}, "deny": {"no"}}}, "want": set()},
+		"somebody has yet to decide": {"in": _decided([]), "rules": {}, "want": [30, false]},
+		"somebody has a moment left to decide": {
+			"in": q.put(_decided([]), "/now", "2026-01-01T23:59:58Z"),
+			"rules": {},
+			"want": [2, false],
+		},
+		"somebody has yet to decide, until nobody knows when": {
+			"in": q.without(_decided([]), "/workflow/status/approval"),
+			"rules": {},
+			"want": [30, false],
+		},
+		"a team waits, and somebody has yet to decide": {"in": _decided([]), "rules": {"a": {"wait": {"not_yet"}}}, "want": [30, false]},
+		"nothing is waited for": {"in": q.approval, "rules": {}, "want": ["never", true]},
+		"a team denies": {"in": q.approval, "rules": {"a": {"wait": {"not_yet"}, "deny": {"no"}}}, "want": ["never", true]},
 	}
 	got := approval.verdict with input as tc["in"]
 		with data.kubernaut.settings as q.settings
 		with data.kubernaut.rules.approval as tc.rules
-	{seconds | seconds := got.next_check_seconds} == tc.want
+	[object.get(got, "next_check_seconds", "never"), object.get(got, "time_counts", true)] == tc.want
 }
 
 test_every_team_is_heard_by_itself if {
@@ -217,15 +227,15 @@ test_the_wait_says_who_is_asked_and_how if {
 
 test_the_reason_of_the_failure[note] if {
 	some note, tc in {
-		"a no": {"in": _decided([_by("bob", "Rejected", _early)]), "rules": {}, "want": "approval_rejected"},
-		"too late": {"in": q.put(_decided([]), "/now", "2026-01-02T00:00:00Z"), "rules": {}, "want": "approval_expired"},
-		"a team": {"in": q.approval, "rules": {"a": {"deny": {"no"}}}, "want": "policy_denied"},
-		"a team's set that is none": {"in": q.approval, "rules": {"a": {"require_approval": true}}, "want": "policy_denied"},
+		"a no": {"in": _decided([_by("bob", "Rejected", _early)]), "rules": {}, "want": ["approval_rejected", "policy_denied"]},
+		"too late": {"in": q.put(_decided([]), "/now", "2026-01-02T00:00:00Z"), "rules": {}, "want": ["approval_expired", "policy_denied"]},
+		"a team": {"in": q.approval, "rules": {"a": {"deny": {"no"}}}, "want": ["policy_denied", "policy_denied"]},
+		"a team's set that is none": {"in": q.approval, "rules": {"a": {"require_approval": true}}, "want": ["policy_denied", "policy_denied"]},
 	}
 	got := approval.verdict with input as tc["in"]
 		with data.kubernaut.settings as q.settings
 		with data.kubernaut.rules.approval as tc.rules
-	got.failure_reason == tc.want
+	[got.failure_reason, got.error_type] == tc.want
 }
 
 test_a_nameless_workflow_is_told_how_all_the_same if {

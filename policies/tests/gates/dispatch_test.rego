@@ -1,6 +1,7 @@
 package kubernaut.gates.dispatch_test
 
 import data.kubernaut.gates.dispatch
+import data.kubernaut.testing.objects
 import data.kubernaut.testing.questions as q
 
 _references := {"shop-conditions:queue.rego": "queue"}
@@ -223,7 +224,258 @@ test_what_is_ignored_is_told[note] if {
 
 test_a_denial_says_so if {
 	got := dispatch.verdict with input as {}
-	got.failure_reason == "policy_denied"
+	[got.failure_reason, got.error_type] == ["policy_denied", "policy_denied"]
+}
+
+# Each of the tests below asks with the same settings and conditions.
+_verdict(question, rules) := got if {
+	# regal ignore:with-outside-test-context
+	got := dispatch.verdict with input as question
+		with data.kubernaut.settings as q.settings
+		with data.kubernaut.references as _references
+		with data.kubernaut.conditions as _unmet
+		with data.kubernaut.rules.dispatch as rules
+}
+
+test_time_stands_still_while_suspended_and_nothing_is_looked_at if {
+	suspended := q.put(_allowing({"optimizationEnabled": true, "learningFromHistory": true}), "/workflow/spec/suspend", true)
+	got := _verdict(suspended, {"a": {"hold": {{"step": 1, "code": "not_now"}}, "adjust": {_lower, _extend}}})
+	[got.decision, got.time_counts, q.codes(got)] == ["wait", false, {"suspended"}]
+	[got.conditions, got.facts, got.hold, got.adjustments] == [[], [], [], []]
+}
+
+test_time_counts_otherwise[note] if {
+	some note, tc in {
+		"while there is no room": {"in": q.put(q.dispatch, "/workflow/spec/executionStrategy/maxParallelSteps", 1), "rules": {}},
+		"while a team waits": {"in": q.dispatch, "rules": {"a": {"wait": {"not_yet"}}}},
+		"when a suspended workflow is denied": {
+			"in": q.put(q.dispatch, "/workflow/spec/suspend", true),
+			"rules": {"a": {"deny": {"no"}}},
+		},
+		"when steps start": {"in": q.dispatch, "rules": {}},
+	}
+	got := _verdict(tc["in"], tc.rules)
+	object.get(got, "time_counts", true)
+}
+
+# What policy may change of a workflow that runs.
+
+_allowing(switches) := q.put(_optional, "/workflow/spec/adaptiveOrchestration", switches)
+
+_all_on := _allowing({"optimizationEnabled": true, "learningFromHistory": true, "dynamicStepAdjustment": true})
+
+_lower := {"max_parallel": 2, "reason": "busy hours"}
+
+_extend := {"step": 1, "timeout": "10m", "reason": "slow nodes"}
+
+_adjust := {"step": 1, "parameter": "replicas", "value": 4, "between": [1, 5], "reason": "quota"}
+
+_done := {"adaptive/1/deployment": objects.found(objects.scaled(5))}
+
+_past := {"history/2": {
+	"available": true,
+	"found": true,
+	"count": 12,
+	"successes": 11,
+	"success_rate": 0.92,
+	"p50_seconds": 90,
+	"durationSeconds": {"p95": 240},
+	"last_outcome": "completed",
+}}
+
+_changed(got) := {[change.step, change.adjustment, change.reason] | some change in got.adjustments}
+
+test_each_switch_allows_its_own_changes[note] if {
+	some note, tc in {
+		"none is allowed": {
+			"switches": {},
+			"facts": set(),
+			"warnings": {"adjust_not_allowed"},
+			"want": set(),
+		},
+		"optimization": {
+			"switches": {"optimizationEnabled": true},
+			"facts": {"adaptive/1/deployment"},
+			"warnings": {"adjust_not_allowed"},
+			"want": {
+				[0, "lower the number of steps at once from 5 to 2", "busy hours (rules.dispatch.a)"],
+				[1, "skip the step", "unnecessary: web runs 5 replicas already, all available (catalogue.scale_deployment)"],
+			},
+		},
+		"learning": {
+			"switches": {"learningFromHistory": true},
+			"facts": {"history/1", "history/2"},
+			"warnings": {"adjust_not_allowed"},
+			"want": {
+				[1, "extend the timeout from 300 s to 600 s", "slow nodes (rules.dispatch.a)"],
+				[2, "extend the timeout from 300 s to 480 s", "of 12 earlier attempts, 95 % were done within 240 s (history)"],
+			},
+		},
+		"adjusting": {
+			"switches": {"dynamicStepAdjustment": true},
+			"facts": set(),
+			"warnings": {"adjust_not_allowed"},
+			"want": {[1, "adjust replicas from 5 to 4", "quota (rules.dispatch.a)"]},
+		},
+		"all of them": {
+			"switches": {"optimizationEnabled": true, "learningFromHistory": true, "dynamicStepAdjustment": true},
+			"facts": {"adaptive/1/deployment", "history/1"},
+			"warnings": set(),
+			"want": {
+				[0, "lower the number of steps at once from 5 to 2", "busy hours (rules.dispatch.a)"],
+				[1, "extend the timeout from 300 s to 600 s", "slow nodes (rules.dispatch.a)"],
+				[1, "adjust replicas from 5 to 4", "quota (rules.dispatch.a)"],
+			},
+		},
+	}
+	question := object.union(_allowing(tc.switches), {"facts": object.union(_done, _past)})
+	got := _verdict(question, {"a": {"adjust": {_lower, _extend, _adjust}}})
+	got.decision == "allow"
+	_changed(got) == tc.want
+	{request.id | some request in got.facts} == tc.facts
+	q.warnings(got) - {"precondition_unmet"} == tc.warnings
+}
+
+test_a_step_that_is_not_needed_is_left_out_and_makes_room_for_the_next_time if {
+	question := q.put(_allowing({"optimizationEnabled": true}), "/workflow/spec/executionStrategy/maxParallelSteps", 2)
+	got := _verdict(object.union(question, {"facts": _done}), {})
+	[got.decision, got.start, [one.step | some one in got.skip]] == ["allow", [], [1]]
+	got.skip[0].reason == {
+		"code": "unnecessary",
+		"message": "web runs 5 replicas already, all available",
+		"policy": "catalogue.scale_deployment",
+		"remedy": "to have such steps run all the same, set adaptiveOrchestration.optimizationEnabled to false",
+	}
+}
+
+test_a_step_that_something_is_left_to_do_of_starts[note] if {
+	some note, tc in {
+		"the goal is another one": {"path": "/steps/0/parameters/scaleDeployment/replicas", "value": 6},
+		"it was tried before": {"path": "/steps/0/attempts", "value": 1},
+		"nothing is known": {"path": "/facts", "value": {"adaptive/1/deployment": objects.unknown("forbidden")}},
+		"what is known is of another step": {"path": "/facts", "value": {"adaptive/11/deployment": objects.found(objects.scaled(5))}},
+		"its object is out of reach": {"path": "/steps/0/parameters/scaleDeployment/namespace", "value": "other"},
+	}
+	question := object.union(_allowing({"optimizationEnabled": true}), {"facts": _done})
+	got := _verdict(q.put(question, tc.path, tc.value), {})
+	[got.decision, got.start, got.skip] == ["allow", [1, 2], []]
+}
+
+test_a_change_of_a_step_is_told_when_it_starts[note] if {
+	some note, tc in {
+		"when it starts": {"in": _all_on, "rules": {}, "want": {1}},
+		"not while it is held": {"in": _all_on, "rules": {"b": {"hold": {{"step": 1, "code": "not_now"}}}}, "want": set()},
+		"not without room": {"in": q.put(_all_on, "/workflow/spec/executionStrategy/maxParallelSteps", 1), "rules": {}, "want": set()},
+		"not before it is ready": {"in": q.put(_all_on, "/ready", [2]), "rules": {}, "want": set()},
+	}
+	got := _verdict(tc["in"], object.union({"a": {"adjust": {_extend, _adjust}}}, tc.rules))
+	{change.step | some change in got.adjustments} == tc.want
+}
+
+test_what_a_change_carries if {
+	got := _verdict(_all_on, {"a": {"adjust": {_extend, _adjust}}})
+	{object.remove(change, ["adjustment", "reason"]) | some change in got.adjustments} == {
+		{"step": 1, "timeout_seconds": 600},
+		{"step": 1, "parameters": {"scaleDeployment": {"deployment": "web", "replicas": 4}}},
+	}
+}
+
+test_whole_numbers_are_written_as_such if {
+	rules := {"a": {"adjust": {{"max_parallel": 2.0, "reason": "r"}, object.union(_adjust, {"value": 4.0})}}}
+	got := _verdict(_all_on, rules)
+	json.marshal(got.max_parallel) == "2"
+	{json.marshal(change.parameters) | some change in got.adjustments} == {`{"scaleDeployment":{"deployment":"web","replicas":4}}`}
+}
+
+test_every_change_of_parameters_carries_all_of_them if {
+	step := {"action": "update_hpa", "parameters": {"updateHpa": {"name": "web", "minReplicas": 2, "maxReplicas": 9}}}
+	least := {"step": 1, "parameter": "minReplicas", "value": 3, "one_of": [3, 4], "reason": "r"}
+	most := {"step": 1, "parameter": "maxReplicas", "value": 8, "between": [8, 9], "reason": "r"}
+	hpa := json.patch(_all_on, [{"op": "add", "path": concat("/", ["/steps/0", key]), "value": value} | some key, value in step])
+	got := _verdict(hpa, {"a": {"adjust": {least}}, "b": {"adjust": {most}}})
+	count(got.adjustments) == 2
+	{change.parameters | some change in got.adjustments} == {{"updateHpa": {"name": "web", "minReplicas": 3, "maxReplicas": 8}}}
+}
+
+test_of_several_wishes_one_counts[note] if {
+	some note, tc in {
+		"the lowest number at once": {
+			"rules": {"a": {"adjust": {_lower}}, "b": {"adjust": {{"max_parallel": 1, "reason": "night"}, {"max_parallel": 9, "reason": "x"}}}},
+			"want": {[0, "lower the number of steps at once from 5 to 1", "night (rules.dispatch.b)"]},
+		},
+		"no more at once than without": {
+			"rules": {"a": {"adjust": {{"max_parallel": 5, "reason": "x"}}}},
+			"want": set(),
+		},
+		"a limit that is lower anyway": {
+			"rules": {"a": {"adjust": {_lower}, "limit": {2}}},
+			"want": set(),
+		},
+		"the longest time": {
+			"rules": {"a": {"adjust": {_extend}}, "b": {"adjust": {object.union(_extend, {"timeout": "12m"})}}},
+			"want": {[1, "extend the timeout from 300 s to 720 s", "slow nodes (rules.dispatch.b)"]},
+		},
+		"three times as long at most": {
+			"rules": {"a": {"adjust": {object.union(_extend, {"timeout": "5h"})}}},
+			"want": {[1, "extend the timeout from 300 s to 900 s", "slow nodes (rules.dispatch.a)"]},
+		},
+		"never a shorter time": {
+			"rules": {"a": {"adjust": {object.union(_extend, {"timeout": "1m"})}}},
+			"want": set(),
+		},
+		"the value that it has is no change": {
+			"rules": {"a": {"adjust": {object.union(_adjust, {"value": 5})}}},
+			"want": set(),
+		},
+		"two rules may agree": {
+			"rules": {"a": {"adjust": {_adjust}}, "b": {"adjust": {_adjust}}},
+			"want": {
+				[1, "adjust replicas from 5 to 4", "quota (rules.dispatch.a)"],
+				[1, "adjust replicas from 5 to 4", "quota (rules.dispatch.b)"],
+			},
+		},
+	}
+	got := _verdict(_all_on, tc.rules)
+	_changed(got) == tc.want
+}
+
+test_what_cannot_be_adjusted_is_denied[note] if {
+	some note, tc in {
+		"two values for one parameter": {
+			"in": _all_on,
+			"rules": {"a": {"adjust": {_adjust}}, "b": {"adjust": {object.union(_adjust, {"value": 3})}}},
+			"want": {"adjust_conflict"},
+		},
+		"a parameter that the step has not": {
+			"in": _all_on,
+			"rules": {"a": {"adjust": {object.union(_adjust, {"step": 2})}}},
+			"want": {"rule_is_malformed"},
+		},
+		"a value outside its own bounds": {
+			"in": _all_on,
+			"rules": {"a": {"adjust": {object.union(_adjust, {"value": 6})}}},
+			"want": {"rule_is_malformed"},
+		},
+		"a value outside its own bounds, whatever the workflow allows": {
+			"in": q.dispatch,
+			"rules": {"a": {"adjust": {object.union(_adjust, {"value": 6})}}},
+			"want": {"rule_is_malformed"},
+		},
+		"what is no set": {"in": _all_on, "rules": {"a": {"adjust": [_adjust]}}, "want": {"rule_is_not_a_set"}},
+	}
+	got := _verdict(tc["in"], tc.rules)
+	[got.decision, q.codes(got)] == ["deny", tc.want]
+}
+
+test_an_adjusted_goal_is_the_one_that_must_be_reached if {
+	question := object.union(_all_on, {"facts": {"adaptive/1/deployment": objects.found(objects.scaled(4))}})
+	got := _verdict(question, {"a": {"adjust": {_adjust}}})
+	_changed(got) == {[1, "skip the step", "unnecessary: web runs 4 replicas already, all available (catalogue.scale_deployment)"]}
+}
+
+test_a_team_that_leaves_a_step_out_is_recorded if {
+	got := _verdict(_allowing({"dynamicStepAdjustment": true}), {"a": {"skip": {{"step": 2, "code": "not_needed", "message": "no"}}}})
+	_changed(got) == {[2, "skip the step", "not_needed: no (rules.dispatch.a)"]}
 }
 
 test_a_rule_on_trial_is_heard_and_has_no_effect if {

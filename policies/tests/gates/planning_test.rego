@@ -124,7 +124,7 @@ test_without_the_setting_no_cluster_may_be_named if {
 test_an_unknown_action_is_told_with_the_known_ones if {
 	got := planning.verdict with input as q.put(q.planning, "/steps/0/action", "scale_deploiment")
 		with data.kubernaut.settings as q.settings
-	got.failure_reason == "planning_error"
+	[got.failure_reason, got.error_type] == ["planning_error", "validation_error"]
 	contains(got.reasons[0].message, "step 1")
 	contains(got.reasons[0].remedy, "scale_deployment")
 }
@@ -191,9 +191,16 @@ test_a_team_may_refuse_a_plan if {
 	got := planning.verdict with input as q.planning
 		with data.kubernaut.settings as q.settings
 		with data.kubernaut.rules.planning as {"mine": {"deny": {"too_bold"}, "warn": {"mind_the_gap"}}}
-	got.failure_reason == "policy_denied"
+	[got.failure_reason, got.error_type] == ["policy_denied", "policy_denied"]
 	got.reasons == [{"code": "too_bold", "message": "too_bold", "policy": "rules.planning.mine"}]
 	q.warnings(got) == {"mind_the_gap"}
+}
+
+test_a_team_s_wait_is_heard if {
+	got := planning.verdict with input as q.planning
+		with data.kubernaut.settings as q.settings
+		with data.kubernaut.rules.planning as {"a": {"wait": {"not_yet"}}}
+	[got.decision, got.next_check_seconds] == ["wait", 2]
 }
 
 test_a_rule_on_trial_is_heard_and_has_no_effect if {

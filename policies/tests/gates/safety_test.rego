@@ -14,6 +14,8 @@ _said(number, decision, reasons, errors) := {
 
 _by(policy, code) := {"code": code, "message": "no", "policy": policy}
 
+_for_long := {"/since": {"rbac": "2026-01-01T00:09:57Z"}}
+
 _refused := {"/facts/access~1scale-deployment-sa~1patch~1deployments.apps~1shop/allowed": false}
 
 _forbidden := {"status": 403, "reason": "Forbidden", "message": "deployments.apps \"web\" is forbidden"}
@@ -24,27 +26,13 @@ _unavailable := {"/facts/target~1Deployment~1shop~1web/object/status/conditions"
 
 _checks(checks) := {"/workflow/spec/executionStrategy/safetyChecks": checks}
 
+_told(got) := [got.decision, q.codes(got), object.get(got, "failure_reason", "")]
+
 test_decision[note] if {
 	some note, tc in {
 		"a safe workflow is allowed": {"change": {}, "want": ["allow", set(), ""]},
 		"a workflow whose author left the dry-run out is allowed": {
 			"change": {"/dry_run": {"performed": false, "steps": []}},
-			"want": ["allow", set(), ""],
-		},
-		"a right that is missing is denied": {
-			"change": _refused,
-			"want": ["deny", {"check_failed_rbac"}, "rbac_validation_failed"],
-		},
-		"a right that is not known is waited for": {
-			"change": {"/facts/access~1scale-deployment-sa~1patch~1deployments.apps~1shop": objects.unknown("timeout")},
-			"want": ["wait", {"fact_missing"}, ""],
-		},
-		"a right cannot be called not needed by leaving the check out": {
-			"change": object.union(_refused, _checks([{"type": "rbac-check", "enabled": false}])),
-			"want": ["deny", {"check_failed_rbac"}, "rbac_validation_failed"],
-		},
-		"a right may be called not required": {
-			"change": object.union(_refused, _checks([{"type": "rbac", "required": false}])),
 			"want": ["allow", set(), ""],
 		},
 		"a cluster without a usable node is denied": {
@@ -61,10 +49,6 @@ test_decision[note] if {
 		"capacity may be left out": {
 			"change": object.union({"/facts/nodes/items": []}, _checks([{"type": "capacity", "enabled": false}])),
 			"want": ["allow", set(), ""],
-		},
-		"the room that the dry-run missed is denied": {
-			"change": _said(1, "deny", [_by("catalogue.scale_deployment", "cluster_capacity_available")], []),
-			"want": ["deny", {"check_failed_capacity"}, "safety_validation_failed"],
 		},
 		"a target in poor health is no reason to stay away": {"change": _unavailable, "want": ["allow", set(), ""]},
 		"a target in poor health is one where the author says so": {
@@ -83,6 +67,76 @@ test_decision[note] if {
 			"change": {"/facts/target~1Deployment~1shop~1web": objects.absent},
 			"want": ["deny", {"target_not_found"}, "resource_not_found"],
 		},
+	}
+	got := safety.verdict with input as _ours(tc.change)
+	_told(got) == tc.want
+}
+
+test_rights[note] if {
+	some note, tc in {
+		"a right that is missing is denied": {
+			"change": object.union(_refused, _for_long),
+			"want": ["deny", {"check_failed_rbac"}, "rbac_validation_failed"],
+		},
+		"a right that has not been missing for long is waited for": {
+			"change": object.union(_refused, {"/since": {"rbac": "2026-01-01T00:09:57.001Z"}}),
+			"want": ["wait", {"check_failed_rbac"}, ""],
+		},
+		"a right that is missed for the first time is waited for": {
+			"change": object.union(_refused, {"/since": {}}),
+			"want": ["wait", {"check_failed_rbac"}, ""],
+		},
+		"a right of which nobody says since when it is missing is waited for": {
+			"change": _refused,
+			"want": ["wait", {"check_failed_rbac"}, ""],
+		},
+		"a right that is missing since nobody can tell when is waited for": {
+			"change": object.union(_refused, {"/since": {"rbac": "yesterday"}}),
+			"want": ["wait", {"check_failed_rbac"}, ""],
+		},
+		"a right that is missing holds no other denial back": {
+			"change": object.union(_refused, _said(1, "allow", [], [_invalid])),
+			"want": ["deny", {"check_failed_rbac", "dry_run_failed"}, "dry_run_failed"],
+		},
+		"a right that is not known is waited for": {
+			"change": {"/facts/access~1scale-deployment-sa~1patch~1deployments.apps~1shop": objects.unknown("timeout")},
+			"want": ["wait", {"fact_missing"}, ""],
+		},
+		"a right cannot be called not needed by leaving the check out": {
+			"change": object.union_n([_refused, _for_long, _checks([{"type": "rbac-check", "enabled": false}])]),
+			"want": ["deny", {"check_failed_rbac"}, "rbac_validation_failed"],
+		},
+		"a right may be called not required": {
+			"change": object.union_n([_refused, _for_long, _checks([{"type": "rbac", "required": false}])]),
+			"want": ["allow", set(), ""],
+		},
+		"a right that the server missed counts whatever is called not required": {
+			"change": object.union_n([_said(1, "allow", [], [_forbidden]), _for_long, _checks([{"type": "rbac", "required": false}])]),
+			"want": ["deny", {"rbac_forbidden"}, "rbac_validation_failed"],
+		},
+		"a missing right that the server names is denied": {
+			"change": object.union(_said(1, "wait", [_by("action", "fact_missing")], [_forbidden]), _for_long),
+			"want": ["deny", {"rbac_forbidden", "dry_run_undecided"}, "rbac_validation_failed"],
+		},
+		"a missing right that the server names for the first time is waited for": {
+			"change": _said(1, "wait", [_by("action", "fact_missing")], [_forbidden]),
+			"want": ["wait", {"rbac_forbidden", "dry_run_undecided"}, ""],
+		},
+		"a missing right of a later step is denied as well": {
+			"change": object.union(_said(2, "allow", [], [_forbidden]), _for_long),
+			"want": ["deny", {"rbac_forbidden"}, "rbac_validation_failed"],
+		},
+	}
+	got := safety.verdict with input as _ours(tc.change)
+	_told(got) == tc.want
+}
+
+test_what_the_dry_run_said[note] if {
+	some note, tc in {
+		"the room that the dry-run missed is denied": {
+			"change": _said(1, "deny", [_by("catalogue.scale_deployment", "cluster_capacity_available")], []),
+			"want": ["deny", {"check_failed_capacity"}, "safety_validation_failed"],
+		},
 		"a target that the dry-run did not find is denied": {
 			"change": _said(1, "deny", [_by("catalogue.scale_deployment", "deployment_exists")], []),
 			"want": ["deny", {"deployment_exists"}, "resource_not_found"],
@@ -94,14 +148,6 @@ test_decision[note] if {
 		"what the server refuses is denied": {
 			"change": _said(1, "allow", [], [_invalid]),
 			"want": ["deny", {"dry_run_failed"}, "dry_run_failed"],
-		},
-		"a missing right that the server names is denied": {
-			"change": _said(1, "wait", [_by("action", "fact_missing")], [_forbidden]),
-			"want": ["deny", {"rbac_forbidden", "dry_run_undecided"}, "rbac_validation_failed"],
-		},
-		"a missing right of a later step is denied as well": {
-			"change": _said(2, "allow", [], [_forbidden]),
-			"want": ["deny", {"rbac_forbidden"}, "rbac_validation_failed"],
 		},
 		"what a rule refuses is denied in its own words": {
 			"change": _said(1, "deny", [_by("rules.action.production_floor", "scale_to_zero_in_production")], []),
@@ -140,7 +186,7 @@ test_decision[note] if {
 		},
 	}
 	got := safety.verdict with input as _ours(tc.change)
-	[got.decision, q.codes(got), object.get(got, "failure_reason", "")] == tc.want
+	_told(got) == tc.want
 }
 
 test_the_empty_question_is_denied if {
@@ -174,6 +220,28 @@ test_a_missing_right_is_told_with_the_server_s_own_words if {
 	reason.code == "check_failed_rbac"
 	contains(reason.message, "scale-deployment-sa may not patch deployments in namespace shop")
 	contains(reason.message, "deployments.apps \"web\" is forbidden")
+}
+
+test_the_check_of_rights_is_told_as_failed_while_it_is_waited_for[note] if {
+	some note, change in {"an access review": _refused, "the dry-run": _said(2, "allow", [], [_forbidden])}
+	got := safety.verdict with input as _ours(change)
+	[got.decision, got.next_check_seconds] == ["wait", 0.5]
+	[check.passed | some check in got.checks; check.type == "rbac"] == [false]
+}
+
+test_it_looks_again_for_what_could_not_be_read if {
+	got := safety.verdict with input as _ours(_said(1, "wait", [_by("action", "fact_missing")], []))
+	[got.decision, got.next_check_seconds] == ["wait", 2]
+}
+
+test_the_kind_of_error_follows_from_the_reason[note] if {
+	some note, tc in {
+		"a right": {"change": object.union(_refused, _for_long), "want": "insufficient_permissions"},
+		"a target": {"change": {"/facts/target~1Deployment~1shop~1web": objects.absent}, "want": "validation_error"},
+		"a rule": {"change": _said(1, "deny", [_by("rules.action.a", "no")], []), "want": "policy_denied"},
+	}
+	got := safety.verdict with input as _ours(tc.change)
+	got.error_type == tc.want
 }
 
 test_the_four_checks_are_told_whatever_is_left_out if {

@@ -103,11 +103,20 @@ test_it_looks_again_soon_at_first_and_then_more_seldom[note] if {
 
 test_the_reason_of_the_failure_tells_who_said_no[note] if {
 	some note, tc in {
-		"a condition": {"in": _late, "rules": {}, "want": "postcondition_failed"},
-		"a team": {"in": q.verify, "rules": {"a": {"deny": {"no"}}}, "want": "policy_denied"},
+		"a condition": {"in": _late, "rules": {}, "want": ["postcondition_failed", "execution_error"]},
+		"a team": {"in": q.verify, "rules": {"a": {"deny": {"no"}}}, "want": ["policy_denied", "policy_denied"]},
 	}
 	got := verify.verdict with input as tc["in"] with data.kubernaut.rules.verify as tc.rules
-	got.failure_reason == tc.want
+	[got.failure_reason, got.error_type] == tc.want
+}
+
+test_a_team_is_asked_again_more_seldom[note] if {
+	some note, tc in {
+		"a team alone": {"in": q.verify, "want": 2},
+		"a team and a condition": {"in": _early, "want": 0.2},
+	}
+	got := verify.verdict with input as tc["in"] with data.kubernaut.rules.verify as {"a": {"wait": {"not_yet"}}}
+	[got.decision, got.next_check_seconds] == ["wait", tc.want]
 }
 
 test_a_rule_on_trial_is_heard if {

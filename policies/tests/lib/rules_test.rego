@@ -15,6 +15,24 @@ test_what_is_written_on_trial_is_heard_with_the_effect_that_it_would_have[note] 
 		"an approval": {"rules": {"require_approval": {"big"}}, "want": {["require_approval", "require_approval", "\"big\""]}},
 		"a step held": {"rules": {"hold": {{"step": 2, "code": "busy"}}}, "want": {["hold", "busy", "step 2: busy"]}},
 		"a step skipped": {"rules": {"skip": {{"step": 1, "code": "done"}}}, "want": {["skip", "done", "step 1: done"]}},
+		"fewer at once": {
+			"rules": {"adjust": {{"max_parallel": 2, "reason": "r"}}},
+			"want": {["adjust", "adjust", `{"max_parallel":2,"reason":"r"}`]},
+		},
+		"more time": {
+			"rules": {"adjust": {{"step": 2, "timeout": "1h", "reason": "r"}}},
+			"want": {["adjust", "adjust", `{"reason":"r","step":2,"timeout":"1h"}`]},
+		},
+		"more time for a step that is not ready": {"rules": {"adjust": {{"step": 3, "timeout": "1h", "reason": "r"}}}, "want": set()},
+		"a change overwritten": {
+			"rules": {"overwrite": {{"step": 2, "reason": "r"}}},
+			"want": {["overwrite", "overwrite", `{"reason":"r","step":2}`]},
+		},
+		"a stop": {"rules": {"stop": {"data_at_risk"}}, "want": {["stop", "data_at_risk", "data_at_risk"]}},
+		"a step held with a reason in addition": {
+			"rules": {"hold": {{"step": 2, "code": "busy", "reason": "r"}}},
+			"want": {["hold", "busy", "step 2: busy"]},
+		},
 		"a step that is not ready": {"rules": {"hold": {{"step": 3, "code": "busy"}}}, "want": set()},
 		"several": {"rules": {"deny": {"a", "b"}, "warn": {"c"}}, "want": {["deny", "a", "a"], ["deny", "b", "b"], ["warn", "c", "c"]}},
 		"nothing": {"rules": {"deny": set(), "helper": 5}, "want": set()},
@@ -34,6 +52,10 @@ test_what_would_be_refused_is_heard_as_a_denial[note] if {
 		"a hold without a step": {"rules": {"hold": {{"code": "busy"}}}, "want": {"rule_is_malformed"}},
 		"a skip that is a word": {"rules": {"skip": {"busy"}}, "want": {"rule_is_malformed"}},
 		"an approval that is a number": {"rules": {"require_approval": {5}}, "want": {"rule_is_malformed"}},
+		"an adjustment that is a word": {"rules": {"adjust": {"faster"}}, "want": {"rule_is_malformed"}},
+		"an adjustment that is no set": {"rules": {"adjust": []}, "want": {"rule_is_not_a_set"}},
+		"an overwrite without a reason": {"rules": {"overwrite": {{"step": 1}}}, "want": {"rule_is_malformed"}},
+		"a stop that is true": {"rules": {"stop": true}, "want": {"rule_is_not_a_set"}},
 		"no request": {"rules": {"facts": {"pod", {"id": "x", "verb": "delete"}}}, "want": {"fact_malformed"}},
 		"no code": {"rules": {"deny": {5, {"message": "hm"}}}, "want": {"malformed_reason"}},
 	}
