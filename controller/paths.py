@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -12,3 +13,9 @@ DEPLOY = ROOT / "deploy"
 POLICIES = ROOT / "policies"
 SCHEMAS = ROOT / "schemas"
 TOOLS = ROOT / "tools"
+
+
+def audit_folder() -> Path:
+    """Where the controller keeps its audit store, unless it is told: `$PHASEGATE_AUDIT_DIR`, else in the user's state folder."""
+    state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    return Path(os.environ.get("PHASEGATE_AUDIT_DIR") or Path(state) / "phasegate")

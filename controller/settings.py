@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -116,12 +117,15 @@ class Settings(BaseModel):
     job_memory_limit: _Quantity = _quantity("256Mi")
 
     def document(self) -> dict[str, Any]:
-        """What policies see as ``data.kubernaut.settings``: the dashed keys, durations as Go strings."""
-        return {_dashed(name): _plain(value) for name, value in self}
+        """What policies see as ``data.kubernaut.settings``: the dashed keys, durations as Go strings, no credentials."""
+        return self._plain() | {"alertmanager-url": _without_credentials(self.alertmanager_url)}
 
     def texts(self) -> dict[str, str]:
         """The same as the ConfigMap would say it."""
-        return {key: _text(value) for key, value in self.document().items()}
+        return {key: _text(value) for key, value in self._plain().items()}
+
+    def _plain(self) -> dict[str, Any]:
+        return {_dashed(name): _plain(value) for name, value in self}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,11 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _plain(value: object) -> object:

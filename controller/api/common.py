@@ -99,6 +99,7 @@ Uid = Annotated[str, Field(min_length=1, max_length=128)]
 Digest = Annotated[str, Field(max_length=128)]
 Word = Annotated[str, Field(max_length=63)]
 Label = Annotated[str, Field(max_length=256)]
+Fact = Annotated[str, Field(max_length=256)]
 Text = Annotated[str, Field(max_length=1024)]
 LongText = Annotated[str, Field(max_length=16384)]
 Blob = Annotated[str, Field(max_length=262144)]
@@ -172,6 +173,9 @@ class GateRecord(Status):
     policy_revision: Digest | None = Field(default=None, description="Revision of the policy set that decided.")
     input_digest: Digest | None = Field(default=None, description="Digest of what the gate was asked.")
     time: Time | None = Field(default=None, description="When the gate first decided this.")
+    facts: Annotated[list[Fact], Field(max_length=16)] | None = Field(
+        default=None, description="On which facts, one line each, where it was no allow; capped."
+    )
 
 
 GateRecords = Annotated[dict[str, GateRecord], Field(max_length=16)]

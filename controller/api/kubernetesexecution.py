@@ -210,6 +210,8 @@ class KubernetesExecutionStatus(Status):
     pre_condition_results: ConditionRecords | None = Field(default=None, description="How the preconditions were judged.")
     post_condition_results: ConditionRecords | None = Field(default=None, description="How the postconditions were judged.")
     condition_since: ConditionSince | None = Field(default=None, description="Condition type to since when it is unmet.")
+    clock_stopped_since: Time | None = Field(default=None, description="Since when its time stands still: no decision can be had.")
+    uncounted: Word | None = Field(default=None, description="How much of the time since its start does not count against its timeout.")
     gates: GateRecords | None = Field(default=None, description="The last verdict of each gate.")
 
 

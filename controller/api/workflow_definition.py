@@ -194,8 +194,8 @@ class ExecutionStrategy(Spec):
 class AdaptiveOrchestration(Spec):
     """What policy may change while the workflow runs."""
 
-    optimization_enabled: bool = Field(default=False, description="Policy may skip steps that are not needed and extend timeouts.")
-    learning_from_history: bool = Field(default=False, description="Policy may ask how similar workflows went.")
+    optimization_enabled: bool = Field(default=False, description="Policy may skip steps that are not needed and run fewer at once.")
+    learning_from_history: bool = Field(default=False, description="Policy may extend timeouts by how earlier attempts went.")
     dynamic_step_adjustment: bool = Field(default=False, description="Policy may adjust parameters within bounds that it names.")
 
 

@@ -12,7 +12,9 @@ from controller.api.common import (
     ConditionSince,
     Count,
     Digest,
+    Duration,
     Fraction,
+    FreeObject,
     GateRecords,
     Label,
     ReasonRecord,
@@ -124,6 +126,13 @@ class Approval(Status):
     decisions: list[ApprovalDecision] | None = Field(default=None, max_length=100, description="What was decided, and by whom.")
 
 
+class StepAdjustments(Status):
+    """What policy changed of a step when it started, within the bounds that it names; the current attempt was made from it."""
+
+    timeout: Duration | None = Field(default=None, description="How long its attempts may take instead.")
+    parameters: FreeObject | None = Field(default=None, description="What it does it with instead.")
+
+
 class StepStatus(Status):
     """How far one step is."""
 
@@ -141,6 +150,7 @@ class StepStatus(Status):
     error_message: Text | None = Field(default=None, description="What went wrong.")
     error_type: ErrorType | None = Field(default=None, description="What kind of error it was.")
     remedy: Text | None = Field(default=None, description="What would help.")
+    adjusted: StepAdjustments | None = Field(default=None, description="What policy changed of it, within its bounds.")
     completion_order: Count | None = Field(default=None, description="The how-manieth step it was to be completed, from 1.")
     rollback_attempts: Count | None = Field(default=None, description="How many attempts to take it back have begun.")
     k8s_execution_ref: StatusReference | None = Field(default=None, alias="k8sExecutionRef", description="The current attempt.")
@@ -152,8 +162,8 @@ class AdaptiveAdjustment(Status):
     """One thing that policy changed while the workflow ran."""
 
     timestamp: Time = Field(description="When.")
-    step_number: StepNumber | None = Field(default=None, description="The step concerned.")
-    adjustment: Text = Field(description="What was changed.")
+    step_number: StepNumber | None = Field(default=None, description="The step concerned; none where it is the whole workflow.")
+    adjustment: Text = Field(description="What was changed; its first word is skip, lower, extend or adjust.")
     reason: Text | None = Field(default=None, description="Why.")
 
 
@@ -227,6 +237,10 @@ class WorkflowExecutionStatus(Status):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["stepNumber"]},
     )
     condition_since: ConditionSince | None = Field(default=None, description="`<step>/<type>` to since when that condition is unmet.")
+    clock_stopped_since: Time | None = Field(
+        default=None, description="Since when no time limit runs: it waits for a person, is suspended, or no decision can be had."
+    )
+    uncounted: Word | None = Field(default=None, description="How much of the time since its phase began counts against no limit.")
     gates: GateRecords | None = Field(default=None, description="The last verdict of each gate.")
     adaptive_adjustments: list[AdaptiveAdjustment] | None = Field(
         default=None, max_length=100, description="What policy changed on the way."

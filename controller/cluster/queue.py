@@ -52,6 +52,10 @@ class WorkQueue(Generic[K]):
         """How many keys wait for their time."""
         return len(self._timers)
 
+    def holds(self, key: K) -> bool:
+        """Tell whether a key is being worked on, or waits for a worker."""
+        return key in self._active or key in self._ready_since
+
     def add(self, key: K) -> None:
         """Make a key ready now; beats any time it was scheduled for."""
         self._unschedule(key)

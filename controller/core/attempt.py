@@ -6,14 +6,16 @@ What is on record decides what may be done next: an operation without `sentAt` w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from controller.core.operations import CHANGE_OF
+from controller.core import conditions, stopwatch
+from controller.core.changes import change_of
+from controller.core.durations import format_duration
 from controller.core.status import MAX_MESSAGE, Fault
 from controller.core.times import instant, stamp
-from controller.core.verdict import ConditionResult, Operation, OperationRequest
+from controller.core.verdict import ActionVerdict, ConditionResult, Operation, OperationRequest
 
 VALIDATING = "validating"
 EXECUTING = "executing"
@@ -21,6 +23,10 @@ VERIFYING = "verifying"
 COMPLETED = "completed"
 FAILED = "failed"
 ENDED = frozenset({COMPLETED, FAILED})
+
+_LONGEST_OUTPUT = 4096
+_MOST_AFFECTED = 100
+_MOST_SHOWN = 20
 
 Json = Mapping[str, Any]
 
@@ -41,15 +47,45 @@ def sent_operations(execution: Json) -> list[dict[str, Any]]:
     return [operation for operation in operations if operation.get("sentAt")]
 
 
+def touched(executions: Iterable[Json]) -> int:
+    """How many different objects attempts have changed."""
+    return len(
+        {
+            (resource["resourceType"], resource.get("namespace", ""), resource["name"])
+            for execution in executions
+            for resource in ((execution.get("status") or {}).get("executionResults") or {}).get("resourcesAffected") or []
+        }
+    )
+
+
+def snapshot_of(execution: Json) -> dict[str, dict[str, str]]:
+    """How things stood when an attempt failed: its unmet conditions, and what its target was before each operation."""
+    status = execution.get("status") or {}
+    judged = [*(status.get("preConditionResults") or []), *(status.get("postConditionResults") or [])]
+    unmet = {c["conditionType"]: str(c.get("message", ""))[:MAX_MESSAGE] for c in judged if c.get("evaluated") and not c.get("passed")}
+    snapshot: dict[str, dict[str, str]] = {"clusterState": unmet} if unmet else {}
+    targets = {}
+    for operation in (status.get("executionResults") or {}).get("operations") or []:
+        if operation.get("do"):
+            change = change_of(Operation.model_validate({"do": operation["do"], "undo": operation.get("undo")}))
+            place = f"{change.kind} {change.namespace + '/' if change.namespace else ''}{change.name}"
+            targets[place] = (_shown(change.before) or change.type) + ("" if operation.get("sentAt") else " (nothing was sent)")
+    if targets:
+        snapshot["resourceSnapshot"] = dict(list(targets.items())[:_MOST_SHOWN])
+    return snapshot
+
+
 class AttemptDraft:
     """The working copy of one attempt's status."""
 
     def __init__(self, execution: Json, now: datetime) -> None:
         self._execution = execution
         self._original: Json = execution.get("status") or {}
-        self.status: dict[str, Any] = dict(self._original)
+        self.status: dict[str, Any] = {key: value for key, value in self._original.items() if key != "conditions"}
         self.status["executionResults"] = dict(self.status.get("executionResults") or {})
         self.now = now
+        self.policy_problem = ""
+        stopwatch.run(self.status, now)
 
     @property
     def phase(self) -> str:
@@ -61,9 +97,16 @@ class AttemptDraft:
         """What is on record, in order."""
         return list(self.status["executionResults"].get("operations") or [])
 
-    def started_at(self) -> datetime:
-        """When the attempt's time began to run."""
-        return instant(self.status.get("startTime") or self._execution["metadata"]["creationTimestamp"])
+    def elapsed(self, now: datetime) -> timedelta:
+        """How long the attempt has lasted, as far as time counts: nothing before it was first looked at."""
+        began = self.status.get("startTime")
+        return now - instant(began) - stopwatch.uncounted(self.status) if began else timedelta(0)
+
+    def without_policy(self, problem: str) -> None:
+        """Say that no decision can be had, and count the time until one can against no limit."""
+        self.policy_problem = problem
+        if self.status.get("startTime"):
+            stopwatch.stop(self.status, self._original, self.now)
 
     def judged(self, gate: str, summary: Mapping[str, Any]) -> None:
         """Keep the last verdict of a gate, unless it says the same again."""
@@ -73,14 +116,27 @@ class AttemptDraft:
             gates[gate] = summary
             self.status["gates"] = gates
 
-    def validated(self, summary: Mapping[str, Any]) -> None:
+    def validated(self, verdict: ActionVerdict, summary: Mapping[str, Any]) -> None:
         """Record what `action` said; whether the dry-run passes is seen after it. The same verdict again keeps its time."""
         policy = {"decision": summary["decision"], "reasons": summary["reasons"]}
         before = self.status.get("validationResults") or {}
-        same = before.get("policy") == policy
-        self.status["validationResults"] = (
-            dict(before) if same else {"policy": policy, "dryRunPassed": False, "validationTime": summary["time"]}
-        )
+        if before.get("policy") == policy:
+            self.status["validationResults"] = dict(before)
+            return
+        found: dict[str, Any] = {"parametersValid": verdict.parameters_valid, "resourceExists": verdict.resource_exists}
+        found |= {"policy": policy, "dryRunPassed": False, "validationTime": summary["time"]}
+        self.status["validationResults"] = {key: value for key, value in found.items() if value is not None}
+
+    def rehearsed(self, operations: Sequence[Operation]) -> None:
+        """The API server would accept every request."""
+        told = "\n".join(change_of(operation).line() for operation in operations)
+        self.status["validationResults"] |= {"dryRunPassed": True, "rbacValid": True}
+        if told:
+            self.status["validationResults"]["dryRunOutput"] = told[:_LONGEST_OUTPUT]
+
+    def forbidden(self) -> None:
+        """The API server refuses what the action's ServiceAccount has no right to."""
+        self.status["validationResults"] = {**(self.status.get("validationResults") or {}), "rbacValid": False}
 
     def conditions(self, field: str, results: Sequence[ConditionResult]) -> None:
         """Record how conditions were judged, and since when each unmet one has been unmet.
@@ -131,7 +187,7 @@ class AttemptDraft:
 
     def withdraw(self) -> None:
         """What was meant to be done was refused on its only try: nothing of it happened, so there is nothing to take back."""
-        self._results(operations=None)
+        self._results(operations=None, startTime=None)
         self.status.pop("rollbackInformation", None)
 
     def hold(self, phase: str, message: str) -> None:
@@ -140,18 +196,21 @@ class AttemptDraft:
         self.status["phase"] = phase
         self._results(message=message[:MAX_MESSAGE])
 
-    def intend(self, operations: Sequence[Operation], service_account: str, *, reversible: bool, why_not: str) -> None:
+    def intend(self, verdict: ActionVerdict) -> None:
         """K1: every operation with its way back, and the intent to send the first."""
         self._begin()
         self.status["phase"] = EXECUTING
-        self.status["serviceAccount"] = service_account
-        entries = [_entry(operation) for operation in operations]
+        self.status["serviceAccount"] = verdict.service_account
+        entries = [_entry(operation) for operation in verdict.operations]
         if entries:
             entries[0]["sentAt"] = stamp(self.now)
-        self._results(operations=entries)
-        self._results(message=None)
+        self._results(operations=entries, startTime=stamp(self.now), message=None)
         undo = [entry["undo"] for entry in reversed(entries) if entry.get("undo")]
-        self.status["rollbackInformation"] = {"available": reversible and bool(undo), "reason": why_not}
+        available = verdict.reversible and bool(undo)
+        self.status["rollbackInformation"] = {"available": available, "reason": verdict.irreversible_reason}
+        if available:
+            longest = format_duration(timedelta(seconds=verdict.timeout_seconds))
+            self.status["rollbackInformation"] |= {"operations": undo, "estimatedDuration": longest}
 
     def answered(self, index: int, now: datetime, *, version: str, uid: str) -> bool:
         """Operation ``index`` was carried out; note the intent to send the next one. Tells whether there is a next one."""
@@ -178,7 +237,7 @@ class AttemptDraft:
         """K2: the attempt reached what it should."""
         self._end(COMPLETED, now)
         self._results(success=True, message=message[:MAX_MESSAGE], resourcesAffected=_affected(self.operations))
-        self._results(result=dict(result) or None)
+        self._results(result=dict(result) or None, validationResult=self._proven())
 
     def fail(self, fault: Fault, now: datetime) -> None:
         """The attempt ended badly."""
@@ -205,7 +264,21 @@ class AttemptDraft:
         status = dict(self.status)
         if not status["executionResults"]:
             del status["executionResults"]
+        if status.get("phase"):
+            generation = status["observedGeneration"] = self._execution["metadata"].get("generation", 0)
+            status["conditions"] = conditions.derive_of_attempt(
+                {**status, "conditions": self._original.get("conditions")},
+                now=stamp(self.now),
+                generation=generation,
+                policy_problem=self.policy_problem,
+            )
         return status
+
+    def _proven(self) -> str | None:
+        """What verifying found, in one line."""
+        judged = self.status.get("postConditionResults") or []
+        met = [entry["conditionType"] for entry in judged if entry["passed"]]
+        return f"{len(met)} of {len(judged)} postconditions hold: {', '.join(met)}"[:MAX_MESSAGE] if judged else None
 
     def _begin(self) -> None:
         self.status.setdefault("startTime", stamp(self.now))
@@ -215,6 +288,7 @@ class AttemptDraft:
         self.status["phase"] = phase
         self.status["completionTime"] = stamp(now)
         self.status.pop("conditionSince", None)
+        self._results(endTime=stamp(now), duration=format_duration(max(timedelta(0), now - instant(self.status["startTime"]))))
 
     def _results(self, **values: object) -> None:
         for key, value in values.items():
@@ -234,13 +308,15 @@ def _entry(operation: Operation) -> dict[str, Any]:
 
 
 def _affected(operations: Sequence[Json]) -> list[dict[str, Any]]:
-    return [
-        {
-            "resourceType": o["kind"],
-            "namespace": o.get("namespace", ""),
-            "name": o["name"],
-            "changeType": CHANGE_OF[o["verb"]],
-        }
-        for o in operations
-        if o.get("answeredAt")
-    ][:100]
+    answered = (Operation.model_validate({"do": o["do"], "undo": o.get("undo")}) for o in operations if o.get("answeredAt"))
+    return [_affected_line(operation) for operation, _ in zip(answered, range(_MOST_AFFECTED), strict=False)]
+
+
+def _affected_line(operation: Operation) -> dict[str, Any]:
+    change = change_of(operation)
+    line = {"resourceType": change.kind, "namespace": change.namespace, "name": change.name, "changeType": change.type}
+    return line | {key: _shown(values) for key, values in (("before", change.before), ("after", change.after)) if values}
+
+
+def _shown(values: Mapping[str, str]) -> str:
+    return "; ".join(f"{path}: {value}" for path, value in values.items())[:MAX_MESSAGE]

@@ -1,4 +1,7 @@
-"""Conditions of a workflow, derived from its status: the truth that outsiders read, phase being their summary."""
+"""Conditions, derived from a status: the truth that outsiders read, a phase being their summary.
+
+Every reason that a condition can have stands in a table here with its meaning; the runbook in docs/operate.md says what to do.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,85 @@ from typing import Any
 
 from controller.core import phases
 
+REASONS: dict[str, dict[str, str]] = {
+    "Planned": {
+        "PlanBuilt": "the steps are in order",
+        "PlanningFailed": "the steps cannot be put in order, or policy refuses the plan",
+        "Planning": "the steps are being put in order",
+    },
+    "Validated": {
+        "ChecksPassed": "every required safety check is met",
+        "ValidationFailed": "a required check, the dry-run or policy said no",
+        "Validating": "the checks are being made",
+    },
+    "Approved": {
+        "NotRequired": "nobody has to say yes",
+        "Approved": "everybody who has to has said yes",
+        "Rejected": "a person said no",
+        "Expired": "nobody decided in time",
+        "WaitingForApproval": "people have to say yes",
+        "Undecided": "it ended before people had decided",
+    },
+    "Progressing": {
+        "Ended": "it has ended",
+        "Waiting": "it waits; waitingFor says for what",
+        "Working": "it goes on",
+    },
+    "Verified": {
+        "OutcomeConfirmed": "what was touched was seen healthy",
+        "OutcomeNotConfirmed": "that it helped could not be confirmed",
+    },
+    "RolledBack": {
+        "Undoing": "completed steps are being taken back",
+        "Undone": "everything that could be taken back was",
+        "UndoFailed": "not everything could be taken back",
+    },
+    "Succeeded": {
+        "Completed": "it has done what it should",
+        "Running": "it has not ended",
+    },
+    "PolicyReady": {
+        "Deciding": "gates answer",
+        "NoDecision": "no gate's decision can be had, so nothing happens",
+    },
+}
+"""Type of a workflow's condition to its reasons and their meaning. `Succeeded` has besides every failure reason, in CamelCase."""
+
+ATTEMPT_REASONS: dict[str, dict[str, str]] = {
+    "Validated": {
+        "Allowed": "policy allows the operations and the API server would accept them",
+        "Refused": "policy or the API server refused them before anything was sent",
+        "Waiting": "policy waits before it allows them",
+    },
+    "Sent": {
+        "Answered": "every operation was answered",
+        "UnderWay": "operations are under way",
+        "NotSent": "it ended before every operation was answered",
+    },
+    "Verified": {
+        "Proven": "the postconditions hold",
+        "NotProven": "the postconditions did not come to hold",
+        "Waiting": "the postconditions do not hold yet",
+    },
+    "Succeeded": {
+        "Completed": "the attempt did what it should",
+        "Failed": "the attempt failed; executionResults says why",
+        "Running": "it has not ended",
+    },
+    "PolicyReady": {
+        "Deciding": "gates answer again",
+        "NoDecision": "no gate's decision can be had, so nothing happens",
+    },
+}
+"""The same for an attempt; `PolicyReady` is only there once something was wrong with it."""
+
 _AFTER_PLANNING = frozenset({phases.VALIDATING, phases.EXECUTING, phases.MONITORING, phases.ROLLING_BACK}) | phases.TERMINAL
 
 Triple = tuple[str, str, str]
 
 
 def derive(status: Mapping[str, Any], *, now: str, generation: int, policy_problem: str) -> list[dict[str, Any]]:
-    """Compute every condition; the transition time moves only when a condition's status does.
+    """Compute every condition of a workflow; the transition time moves only when a condition's status does.
 
     Args:
         status: the workflow's status, its former conditions included.
@@ -21,7 +96,6 @@ def derive(status: Mapping[str, Any], *, now: str, generation: int, policy_probl
         generation: of the workflow.
         policy_problem: why no decision could be had, or "".
     """
-    former = {c["type"]: c for c in status.get("conditions") or []}
     wanted: dict[str, Triple | None] = {
         "Planned": _planned(status),
         "Validated": _validated(status),
@@ -32,6 +106,23 @@ def derive(status: Mapping[str, Any], *, now: str, generation: int, policy_probl
         "Succeeded": _succeeded(status),
         "PolicyReady": ("False", "NoDecision", policy_problem) if policy_problem else ("True", "Deciding", ""),
     }
+    return _written(wanted, status, now, generation)
+
+
+def derive_of_attempt(status: Mapping[str, Any], *, now: str, generation: int, policy_problem: str) -> list[dict[str, Any]]:
+    """Compute every condition of an attempt; arguments as in `derive`."""
+    wanted: dict[str, Triple | None] = {
+        "Validated": _attempt_validated(status),
+        "Sent": _attempt_sent(status),
+        "Verified": _attempt_verified(status),
+        "Succeeded": _attempt_succeeded(status),
+        "PolicyReady": _policy_ready_again(status, policy_problem),
+    }
+    return _written(wanted, status, now, generation)
+
+
+def _written(wanted: Mapping[str, Triple | None], status: Mapping[str, Any], now: str, generation: int) -> list[dict[str, Any]]:
+    former = {c["type"]: c for c in status.get("conditions") or []}
     conditions = []
     for kind, triple in wanted.items():
         if triple is None:
@@ -65,9 +156,9 @@ def _validated(status: Mapping[str, Any]) -> Triple | None:
     results = status.get("validationResults") or {}
     if results.get("safetyChecksPassed"):
         return "True", "ChecksPassed", ""
-    if status.get("phase") == phases.FAILED:
+    if status.get("phase") == phases.FAILED and status.get("validationStartTime"):
         return "False", "ValidationFailed", "; ".join(results.get("validationErrors") or [])
-    return None
+    return ("Unknown", "Validating", "") if status.get("phase") == phases.VALIDATING else None
 
 
 def _approved(status: Mapping[str, Any]) -> Triple | None:
@@ -82,6 +173,8 @@ def _approved(status: Mapping[str, Any]) -> Triple | None:
         return "False", "Rejected", status.get("message", "")
     if status.get("failureReason") == "approval_expired":
         return "False", "Expired", status.get("message", "")
+    if status.get("phase") in phases.TERMINAL:
+        return "False", "Undecided", ""
     return "False", "WaitingForApproval", status.get("waitingFor", "")
 
 
@@ -96,7 +189,7 @@ def _progressing(status: Mapping[str, Any]) -> Triple:
 
 def _verified(status: Mapping[str, Any]) -> Triple | None:
     result = status.get("workflowResult")
-    if not result:
+    if not result or not status.get("monitoringStartTime"):
         return None
     if result["outcome"] in {"success", "partial_success"}:
         return "True", "OutcomeConfirmed", result["outcome"]
@@ -122,3 +215,56 @@ def _succeeded(status: Mapping[str, Any]) -> Triple:
         reason = "".join(part.capitalize() for part in (status.get("failureReason") or phase).split("_"))
         return "False", reason, status.get("message", "")
     return "Unknown", "Running", ""
+
+
+def _policy_ready_again(status: Mapping[str, Any], problem: str) -> Triple | None:
+    if problem:
+        return "False", "NoDecision", problem
+    was_told = any(c["type"] == "PolicyReady" for c in status.get("conditions") or [])
+    return ("True", "Deciding", "") if was_told else None
+
+
+def _attempt_validated(status: Mapping[str, Any]) -> Triple:
+    results = status.get("validationResults") or {}
+    said = "; ".join(f"{r['code']}: {r['message']}" for r in (results.get("policy") or {}).get("reasons") or [])
+    if results.get("dryRunPassed") or (status.get("executionResults") or {}).get("operations"):
+        return "True", "Allowed", ""
+    if str(status.get("phase", "")).lower() == "failed":
+        return "False", "Refused", said
+    return "Unknown", "Waiting", said
+
+
+def _attempt_sent(status: Mapping[str, Any]) -> Triple | None:
+    operations = (status.get("executionResults") or {}).get("operations") or []
+    if not operations:
+        return None
+    answered = sum(bool(o.get("answeredAt")) for o in operations)
+    if answered == len(operations):
+        return "True", "Answered", f"{answered} of {len(operations)} operations"
+    ended = str(status.get("phase", "")).lower() in {"completed", "failed"}
+    return "False", "NotSent" if ended else "UnderWay", f"{answered} of {len(operations)} operations"
+
+
+def _attempt_verified(status: Mapping[str, Any]) -> Triple | None:
+    unmet = [c for c in status.get("postConditionResults") or [] if c.get("required") and not c.get("passed")]
+    said = "; ".join(f"{c['conditionType']}: {c.get('message', '')}" for c in unmet)
+    match str(status.get("phase", "")).lower():
+        case "completed":
+            return "True", "Proven", ""
+        case "failed":
+            return ("False", "NotProven", said) if unmet else None
+        case "verifying":
+            return "Unknown", "Waiting", said
+        case _:
+            return None
+
+
+def _attempt_succeeded(status: Mapping[str, Any]) -> Triple:
+    results = status.get("executionResults") or {}
+    match str(status.get("phase", "")).lower():
+        case "completed":
+            return "True", "Completed", ""
+        case "failed":
+            return "False", "Failed", f"{results.get('failureReason', '')}: {results.get('errorMessage', '')}"
+        case _:
+            return "Unknown", "Running", ""

@@ -37,9 +37,6 @@ _SUBRESOURCES = {("Pod", "eviction"), ("Deployment", "scale"), ("StatefulSet", "
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _TOKEN_TYPE = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secret, not a secret
 
-CHANGE_OF = {"patch": "update", "create": "create", "job": "create", "delete": "delete", "evict": "delete"}
-"""Verb of a request to what happens to its object, in the words of status."""
-
 Json = Mapping[str, Any]
 _ABSENT = object()
 

@@ -16,19 +16,34 @@ ROLLED_BACK = "rolled_back"
 DEGRADED = "degraded"
 BLOCKED = "blocked"
 
-TRANSITIONS: dict[str, frozenset[str]] = {
-    NEW: frozenset({PLANNING}),
-    PLANNING: frozenset({VALIDATING, FAILED}),
-    VALIDATING: frozenset({EXECUTING, FAILED, COMPLETED}),
-    EXECUTING: frozenset({MONITORING, ROLLING_BACK, FAILED, DEGRADED, BLOCKED}),
-    MONITORING: frozenset({COMPLETED, ROLLING_BACK, FAILED}),
-    ROLLING_BACK: frozenset({ROLLED_BACK, FAILED}),
-    DEGRADED: frozenset({ROLLING_BACK}),
-    COMPLETED: frozenset(),
-    FAILED: frozenset(),
-    ROLLED_BACK: frozenset(),
-    BLOCKED: frozenset(),
+TRANSITIONS: dict[str, dict[str, str]] = {
+    NEW: {PLANNING: "it was seen"},
+    PLANNING: {VALIDATING: "the plan is made", FAILED: "no order of the steps, policy says no, cancelled, or out of time"},
+    VALIDATING: {
+        EXECUTING: "safe, and approved where that is asked for",
+        COMPLETED: "it was only simulated",
+        FAILED: "a required check or policy says no, rejected, expired, cancelled, or out of time",
+    },
+    EXECUTING: {
+        MONITORING: "no step can go any further",
+        ROLLING_BACK: "a critical step failed, or cancelled, and something is to be undone",
+        FAILED: "a critical step failed, or cancelled, and nothing is to be undone",
+        DEGRADED: "a critical step failed, and people decide about the undo",
+        BLOCKED: "a required precondition stayed false, or policy refused a step",
+    },
+    MONITORING: {
+        COMPLETED: "what was touched stayed healthy, or nobody can tell",
+        ROLLING_BACK: "what was touched is not well, or cancelled, and something is to be undone",
+        FAILED: "what was touched is not well, or cancelled, and nothing is to be undone",
+    },
+    ROLLING_BACK: {ROLLED_BACK: "everything that can be undone is", FAILED: "something could not be undone, or policy stopped it"},
+    DEGRADED: {ROLLING_BACK: "a person asked for it"},
+    COMPLETED: {},
+    FAILED: {},
+    ROLLED_BACK: {},
+    BLOCKED: {},
 }
+"""Phase to the phases that may follow it, and when they do."""
 
 TERMINAL = frozenset({COMPLETED, FAILED, ROLLED_BACK, DEGRADED, BLOCKED})
 

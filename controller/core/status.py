@@ -7,17 +7,18 @@ create, attempts to cancel) is collected, and carried out by the reconciler afte
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
-from controller.core import conditions, phases
+from controller.core import bounds, conditions, phases, stopwatch
 from controller.core.durations import format_duration
 from controller.core.names import attempt_name
 from controller.core.plan import Plan
 from controller.core.times import instant, stamp
 
 MAX_MESSAGE = 1024
+_MOST_ADJUSTMENTS = 100
 _DONE = frozenset({"completed", "skipped"})
 _SETTLED = frozenset({"completed", "skipped", "failed", "blocked", "rolled_back", "rollback_failed"})
 
@@ -42,7 +43,7 @@ class Start:
     undo_of: str = ""
     overwrite: bool = False
     timeout: str = ""
-    parameters: Mapping[str, Any] | None = None
+    rollback_spec: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Fault:
     error_type: str = "execution_error"
     remedy: str = ""
     step: int | None = None
+    snapshot: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """`clusterState` and `resourceSnapshot`, as far as they are known."""
 
 
 class Draft:
@@ -67,6 +70,7 @@ class Draft:
         self._position = {entry["stepNumber"]: i for i, entry in enumerate(self._steps)}
         self.status: dict[str, Any] = {k: v for k, v in self._original.items() if k not in {"stepStatuses", "conditions"}}
         self.now = now
+        stopwatch.run(self.status, now)
         self.notices: list[Notice] = []
         self.starts: list[Start] = []
         self.policy_problem = ""
@@ -137,12 +141,21 @@ class Draft:
             self.status[key] = at
         if phase == phases.ROLLED_BACK or (before == phases.ROLLING_BACK and phase == phases.FAILED):
             self.status["rollbackCompletionTime"] = at
+        stopwatch.reset(self.status)
+        self.status.pop("conditionSince", None)
+        if phase == phases.ROLLING_BACK:
+            self.notices.append(Notice("RollbackStarted", str(self.status.get("rollbackReason", ""))))
         if phase in phases.TERMINAL:
             self.status["completionTime"] = at
             self._close_books()
         self.status["message"] = message[:MAX_MESSAGE]
         self._calm()
         self.notices.append(Notice("PhaseTransition", f"{before or 'new'} → {phase}" + (f": {message}" if message else "")))
+
+    def complete(self, outcome: str, message: str) -> None:
+        """End the workflow well, or as well as can be known."""
+        self.enter(phases.COMPLETED, message)
+        self.notices.append(Notice("WorkflowExecutionCompleted", f"outcome {outcome}: {message}"))
 
     def fail(self, fault: Fault, phase: str = phases.FAILED) -> None:
         """End the workflow badly, in ``phase``."""
@@ -164,6 +177,7 @@ class Draft:
             self.status["executionSnapshot"] = {
                 "completedSteps": [e["stepNumber"] for e in self._steps if e["status"] == "completed"],
                 "currentStep": fault.step,
+                **fault.snapshot,
             }
 
     def halt(self, action: str, fault: Fault) -> None:
@@ -187,6 +201,14 @@ class Draft:
     def proceed(self) -> None:
         """Say that the workflow waits for nothing."""
         self._calm()
+
+    def stop_clock(self) -> None:
+        """Count the time from now on against no limit, until a reconcile ends without saying so again."""
+        stopwatch.stop(self.status, self._original, self.now)
+
+    def elapsed(self) -> timedelta:
+        """How long the phase has lasted, as far as time counts."""
+        return self.now - instant(self.status[phases.ENTERED[self.phase]]) - stopwatch.uncounted(self.status)
 
     # Moves of planning and validating.
 
@@ -232,13 +254,15 @@ class Draft:
             self._touched.add(number)
         return self._steps[position]
 
-    def start(self, number: int) -> None:
-        """Let a step's next attempt begin."""
+    def start(self, number: int, adjusted: Mapping[str, Any] | None = None) -> None:
+        """Let a step's next attempt begin, with what policy adjusted of it."""
         entry = self._edit(number)
         attempt = entry["attempts"]
         name = attempt_name(self.name, number, attempt)
-        for key in ("nextRetryTime", "message", "errorMessage", "errorType", "endTime", "remedy"):
+        for key in ("nextRetryTime", "message", "errorMessage", "errorType", "endTime", "remedy", "adjusted"):
             entry.pop(key, None)
+        if adjusted:
+            entry["adjusted"] = dict(adjusted)
         entry |= {
             "status": "executing",
             "attempts": attempt + 1,
@@ -247,6 +271,13 @@ class Draft:
         }
         self.starts.append(Start(number, attempt, name))
         self.notices.append(Notice("StepStarted", f"step {number} ({entry['name']}): {entry['action']} as {name}"))
+
+    def adjusted(self, number: int, adjustment: str, reason: str) -> None:
+        """Record what policy changed on the way; saying the same again is no news. ``number`` is 0 for the whole workflow."""
+        entry = {"adjustment": adjustment[:MAX_MESSAGE], "reason": reason[:MAX_MESSAGE]} | ({"stepNumber": number} if number else {})
+        known = list(self.status.get("adaptiveAdjustments") or [])
+        if len(known) < _MOST_ADJUSTMENTS and not any(entry.items() <= former.items() for former in known):
+            self.status["adaptiveAdjustments"] = [*known, {"timestamp": stamp(self.now), **entry}]
 
     def restart(self, number: int) -> None:
         """Create the current attempt again: it was allowed and written, but a crash kept it from being made."""
@@ -271,12 +302,14 @@ class Draft:
         """A step reached what it should."""
         entry = self._edit(number)
         order = 1 + max((e.get("completionOrder", 0) for e in self._steps), default=0)
+        self._forget(number)
         entry |= {"status": "completed", "endTime": stamp(self.now), "message": message[:MAX_MESSAGE], "completionOrder": order}
         self.notices.append(Notice("StepCompleted", f"step {number} ({entry['name']}): {message}"))
 
     def failed(self, number: int, fault: Fault, status: str = "failed") -> None:
         """A step's last attempt went wrong, or (``blocked``) was refused before anything was sent."""
         entry = self._edit(number)
+        self._forget(number)
         entry |= {
             "status": status,
             "endTime": stamp(self.now),
@@ -291,6 +324,7 @@ class Draft:
     def retry(self, number: int, fault: Fault, at: datetime) -> None:
         """Try a step again, not before ``at``."""
         entry = self._edit(number)
+        self._forget(number)
         entry |= {
             "status": "pending",
             "retriesAttempted": entry["retriesAttempted"] + 1,
@@ -349,16 +383,35 @@ class Draft:
         self.status["conditionSince"] = kept
         return str(kept.get(key, ""))
 
+    def forget_pending(self) -> None:
+        """Let the conditions of steps that have not started begin to be waited for afresh."""
+        self._forget(*(entry["stepNumber"] for entry in self._steps if entry["status"] == "pending"))
+
+    def _forget(self, *numbers: int) -> None:
+        known, gone = self.status.get("conditionSince") or {}, {str(number) for number in numbers}
+        kept = {key: first for key, first in known.items() if key.partition("/")[0] not in gone}
+        if len(kept) < len(known):
+            self.status["conditionSince"] = kept
+
     def _close_books(self) -> None:
-        started = self.status.get("startTime")
+        """Put the workflow in figures, once it has ended; how much it touched is only known to its attempts (`touched`)."""
+        started, executed = self.status.get("startTime"), self.status.get("executionStartTime")
         ran = [e for e in self._steps if e["attempts"]]
         good = sum(e["status"] == "completed" for e in ran)
         self.status["executionMetrics"] = {
             "totalDuration": format_duration(self.now - instant(started)) if started else "0s",
             "stepSuccessRate": round(good / len(ran), 4) if ran else 0.0,
             "rollbacksPerformed": sum(e["status"] == "rolled_back" for e in self._steps),
-            "resourcesAffected": sum(e["status"] == "completed" for e in self._steps),
+            "resourcesAffected": 0,
         }
+        if executed and (plan := self.status.get("executionPlan")):
+            self.status["executionPlan"] = {**plan, "actualDuration": format_duration(self.now - instant(executed))}
+        if self.phase != phases.COMPLETED:
+            self.status.setdefault("workflowResult", {"outcome": "failed"})
+
+    def touched(self, resources: int) -> None:
+        """Record how many objects the attempts changed, in a workflow that has ended."""
+        self.status["executionMetrics"] = {**self.status["executionMetrics"], "resourcesAffected": resources}
 
     def final(self) -> dict[str, Any]:
         """Compute the whole status to write: counters and conditions are derived here and nowhere else."""
@@ -378,7 +431,7 @@ class Draft:
             generation=generation,
             policy_problem=self.policy_problem,
         )
-        return status
+        return bounds.fit(status)
 
     def changed(self, status: Mapping[str, Any]) -> bool:
         """Tell whether the final status says anything that is not written yet. A uid that was learnt since does not count."""

@@ -35,6 +35,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+ErrorType = Literal["timeout", "resource_conflict", "insufficient_permissions", "validation_error", "policy_denied", "execution_error"]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
@@ -57,14 +58,17 @@ class FactRequest(_Answer):
     id: str = Field(description="Name of the answer, unique in the gate.")
     verb: Literal["get", "list", "access", "executions", "preview", "alerts", "history"] = Field(
         description="`get` and `list`: objects; `access`: may a ServiceAccount do it; `executions`: attempts at the same target; "
-        "`preview`: what a request would result in; `alerts`; `history`."
+        "`preview`: what a request would result in; `alerts`: what fires now in the Alertmanager; `history`: former attempts of an action."
     )
     optional: bool = Field(default=False, description="True: the gate does not wait for it.")
     apiVersion: str | None = Field(default=None, description="Of the objects (get, list), or of the target (executions).")
     kind: str | None = Field(default=None, description="Likewise.")
     namespace: str | None = Field(default=None, description="Likewise, and for access; empty: cluster-scoped, or all.")
     name: str | None = Field(default=None, description="Likewise; not for list.")
-    labelSelector: str | None = Field(default=None, description="For list.")
+    labelSelector: str | None = Field(
+        default=None,
+        description='For list; for alerts the matchers of an Alertmanager, as `namespace=~"a|b",severity="page"`, values in quotes.',
+    )
     fieldSelector: str | None = Field(default=None, description="For list.")
     limit: int | None = Field(
         default=None, description="For list: how many at most; `truncated` in the answer tells whether there are more."
@@ -75,6 +79,7 @@ class FactRequest(_Answer):
     resource: str | None = Field(default=None, description="Likewise.")
     subresource: str | None = Field(default=None, description="Likewise.")
     request: dict[str, Any] | None = Field(default=None, description="For preview: the request, of the form of an operation's `do`.")
+    action: str | None = Field(default=None, description="For history: the action whose former attempts are asked for.")
 
 
 class ConditionResult(_Answer):
@@ -95,7 +100,9 @@ class Verdict(_Answer):
     warnings: list[Reason] = Field(description="Worth knowing, without effect.")
     facts: list[FactRequest] = Field(description="What is to be read; it is asked again with the answers.")
     failure_reason: Code | None = Field(default=None, description="With deny: the `failureReason` of the workflow.")
+    error_type: ErrorType | None = Field(default=None, description="With deny: the `errorType` of the workflow or attempt.")
     next_check_seconds: float | int | None = Field(default=None, description="With wait: when to ask again.")
+    time_counts: bool = Field(default=True, description="With wait: false where the workflow's time limits stand still meanwhile.")
 
     @property
     def why(self) -> str:
@@ -165,10 +172,10 @@ class StepSkip(_Answer):
 
 
 class Adjustment(_Answer):
-    """One adaptive change: a longer timeout in seconds, or a parameter within bounds that policy names."""
+    """One adaptive change: a step left out, fewer at once, a longer timeout in seconds, or a parameter within bounds that policy names."""
 
-    step: int
-    adjustment: str
+    step: int = Field(description="The step concerned; 0 where it concerns the whole workflow.")
+    adjustment: str = Field(description="What is changed; its first word is skip, lower, extend or adjust.")
     reason: str
     timeout_seconds: float | int | None = None
     parameters: dict[str, Any] | None = None
@@ -205,7 +212,7 @@ class MonitoringVerdict(Verdict):
     outcome: Literal["success", "partial_success", "failed", "unknown"] = Field(description="How it ended.")
     effectiveness_score: float | int = Field(description="0 to 1.")
     resource_health: Literal["healthy", "degraded", "unhealthy", "unknown"] = Field(description="Health of what was touched.")
-    new_alerts: bool = Field(description="Whether alerts began after the workflow did.")
+    new_alerts: bool = Field(description="Whether alerts about what was touched began after the workflow did.")
     recommended_actions: list[str] = Field(description="For people.")
     rollback: bool = Field(description="Whether to take everything back.")
 
@@ -248,6 +255,8 @@ class ActionVerdict(Verdict):
     service_account: str = Field(description="As whom it is read and sent.")
     executor: Literal["api", "job"] = Field(description="Who sends it.")
     timeout_seconds: float | int = Field(description="How long the attempt may take.")
+    parameters_valid: bool = Field(default=False, description="Whether the catalogue accepts the parameters.")
+    resource_exists: bool | None = Field(default=None, description="Whether the target is there; null where nothing was read about it.")
     reversible: bool = Field(description="Whether it can be taken back.")
     irreversible_reason: str = Field(default="", description="Why not.")
     state: dict[str, Any] = Field(default_factory=dict, description="The flat document of the action that conditions and team rules see.")

@@ -20,7 +20,7 @@ from controller.core import verdict as verdicts
 from controller.core.errors import RetryableError
 from controller.core.names import service_account_user
 from controller.core.times import stamp
-from controller.core.verdict import FactRequest, Reason, Verdict
+from controller.core.verdict import Decision, FactRequest, Reason, Verdict
 from controller.gates.documents import CONTRACT
 
 V = TypeVar("V", bound=Verdict)
@@ -30,13 +30,15 @@ BUNDLE = "kubernaut"
 # The identity of an action that names no ServiceAccount: it reads nothing.
 NOBODY = ""
 _LARGEST_ANSWER = 8 << 20
+_FACTS_SHOWN = 10
+_LONGEST_FACT = 256
 _PER_ATTEMPT_GATES = frozenset({"action", "verify"})
 
 # (gate, decision, code, seconds) of every decision that counts, and of every failure to get one.
 DecisionObserver = Callable[[str, str, str, float], None]
 
 
-Failure = Literal["unreachable", "timeout", "evaluation", "too_large", "no_policy", "undefined", "facts"]
+Failure = Literal["unreachable", "timeout", "evaluation", "too_large", "no_policy", "undefined", "facts", "malformed"]
 
 
 class PolicyNotReadyError(RetryableError):
@@ -75,8 +77,8 @@ class Answer(Generic[V]):
     facts: Mapping[str, dict[str, Any]] = field(repr=False)
 
     def summary(self, now: datetime) -> dict[str, Any]:
-        """What status keeps of a decision."""
-        return {
+        """What status keeps of a decision; on which facts, only where it is no allow."""
+        document = {
             "decision": str(self.verdict.decision),
             "reasons": [reason_document(r) for r in self.verdict.reasons[:8]],
             "decisionId": self.decision_id,
@@ -84,6 +86,10 @@ class Answer(Generic[V]):
             "inputDigest": self.input_digest,
             "time": stamp(now),
         }
+        if self.verdict.decision is not Decision.ALLOW and self.facts:
+            asked = {request.id: request for request in self.verdict.facts}
+            document["facts"] = [fact_line(asked[i], self.facts[i]) for i in sorted(asked.keys() & self.facts.keys())[:_FACTS_SHOWN]]
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +107,49 @@ class Decided:
     requests: Mapping[str, FactRequest]
     identity: str | None
     fresh: bool
+    decision_id: str
+    input_digest: str
+    verdict: Verdict
+
+    @property
+    def decision(self) -> str:
+        """allow, wait or deny."""
+        return str(self.verdict.decision)
+
+    @property
+    def reasons(self) -> list[dict[str, Any]]:
+        """The verdict's reasons, as status keeps them."""
+        return [reason_document(r) for r in self.verdict.reasons]
 
 
 # Told of every decision that counts, before it is acted upon: it must be quick and must not fail.
-Follower = Callable[[Decided], None]
+Follower = Callable[[Decided], object]
 
 
 def reason_document(reason: Reason) -> dict[str, Any]:
     """A reason as status keeps it, cut to what the schema admits."""
     document = {"code": reason.code, "message": reason.message[:1024], "policy": reason.policy[:256]}
     return document | ({"remedy": reason.remedy[:1024]} if reason.remedy else {})
+
+
+def fact_line(request: FactRequest, answer: Mapping[str, Any]) -> str:
+    """One fact in one line for people: what was asked, and whether it was found or could not be known."""
+    place = "/".join(part for part in (request.namespace, request.name) if part)
+    what = " ".join(part for part in (request.apiVersion, request.kind, place) if part)
+    if request.verb == "access":
+        target = "/".join(part for part in (request.resource, request.subresource) if part)
+        what = f"{request.serviceAccount} may {request.accessVerb} {target}" + (f" in {request.namespace}" if request.namespace else "")
+    if not answer.get("available"):
+        said = f"not known ({answer.get('reason', '')}): {answer.get('message', '')}"
+    elif "allowed" in answer:
+        said = "yes" if answer["allowed"] else "no"
+    elif not answer.get("found"):
+        said = "not found"
+    elif "items" in answer:
+        said = f"{len(answer['items'])} found"
+    else:
+        said = f"found, resourceVersion {answer['resourceVersion']}" if answer.get("resourceVersion") else "found"
+    return f"{request.id}: {request.verb} {what}: {said}"[:_LONGEST_FACT]
 
 
 class _OpaError(Exception):
@@ -194,7 +233,7 @@ class GateClient:
         self._deadline = deadline
         self._opa = _Opa(host=host, port=port, ssl=ssl, token=token, retries=0, timeout=deadline.total_seconds())
         self._observe = observe
-        self._follower: Follower | None = None
+        self._followers: list[Follower] = []
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
@@ -254,12 +293,12 @@ class GateClient:
 
     def follow(self, follower: Follower) -> None:
         """Tell ``follower`` of every decision that counts from now on."""
-        self._follower = follower
+        self._followers.append(follower)
 
     def decided(self, decided: Decided) -> None:
         """Pass a decision on."""
-        if self._follower is not None:
-            self._follower(decided)
+        for follower in self._followers:
+            follower(decided)
 
     def observe(self, gate: str, decision: str, code: str, seconds: float) -> None:
         """Count one decision or one failure to get it."""
@@ -296,26 +335,39 @@ class Session:
             answer = await self._once(gate, model, document)
             wanted = {request.id: request for request in answer.facts}
             if any(requests[i] != wanted[i] for i in wanted.keys() & requests.keys()):
+                self._failed(gate, "facts", began)
                 raise PolicyNotReadyError(gate, "a fact's request changed its content between two rounds", "facts")
             new = [wanted[i] for i in wanted.keys() - requests.keys()]
             if not new:
                 self._observe(gate, answer, asyncio.get_running_loop().time() - began)
                 asked = json.dumps({k: v for k, v in document.items() if k != "now"}, sort_keys=True, separators=(",", ":"), default=str)
-                self._client.decided(Decided(gate, asked, document["now"], self.revision or "", requests, _identity(gate, answer), fresh))
-                digest = hashlib.sha256(asked.encode()).hexdigest()[:16]
-                return Answer(gate, answer, self.revision or "", secrets.token_hex(8), digest, document["facts"])
+                digest, identity = hashlib.sha256(asked.encode()).hexdigest()[:16], _identity(gate, answer)
+                decided = Decided(
+                    gate, asked, document["now"], self.revision or "", requests, identity, fresh, secrets.token_hex(8), digest, answer
+                )
+                self._client.decided(decided)
+                return Answer(gate, answer, decided.revision, decided.decision_id, digest, document["facts"])
             document["facts"] |= await self._facts.read(new, identity=_identity(gate, answer), fresh=fresh)
             requests |= wanted
+        self._failed(gate, "facts", began)
         ids = ", ".join(sorted(request.id for request in new))
         raise PolicyNotReadyError(gate, f"facts are still asked for after {MAX_ROUNDS} rounds: {ids}", "facts")
 
     async def _once(self, gate: str, model: type[V], document: Mapping[str, Any]) -> V:
+        began = asyncio.get_running_loop().time()
         result, revision = await self._client.evaluate(gate, document)
         if self.revision is None:
             self.revision = revision
         elif self.revision != revision:
             raise RevisionChangedError(gate, self.revision, revision)
-        return verdicts.parse(model, result)
+        try:
+            return verdicts.parse(model, result)
+        except verdicts.MalformedVerdictError:
+            self._failed(gate, "malformed", began)
+            raise
+
+    def _failed(self, gate: str, failure: Failure, began: float) -> None:
+        self._client.observe(gate, "error", failure, asyncio.get_running_loop().time() - began)
 
     def _observe(self, gate: str, verdict: Verdict, seconds: float) -> None:
         code = verdict.reasons[0].code if verdict.reasons else ""

@@ -101,6 +101,7 @@ class WorkflowStatus(TypedDict, total=False):
     executionStartTime: str
     monitoringStartTime: str
     rollbackStartTime: str
+    uncountedSeconds: Annotated[float, Field(description="How much of the time since its phase began counts against no limit.")]
     approval: ApprovalState
     actionDigests: dict[str, str]
     simulate: bool
@@ -216,6 +217,7 @@ class SafetyQuestion(Question, total=False):
 
     steps: Annotated[list[Step], Field(description="All steps.")]
     dry_run: DryRun
+    since: Annotated[dict[str, str], Field(description="Type of a check to when it was first seen failing.")]
 
 
 class ApprovalQuestion(Question, total=False):

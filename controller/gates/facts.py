@@ -41,6 +41,20 @@ class Ledger(Protocol):
         """Count and list the latest attempts on a target."""
 
 
+class AlertSource(Protocol):
+    """Who answers `alerts`; what cannot be known is an answer too, never an error."""
+
+    async def alerts(self, request: FactRequest) -> Fact:
+        """List the alerts that fire now."""
+
+
+class HistorySource(Protocol):
+    """Who answers `history`; what cannot be known is an answer too, never an error."""
+
+    async def history(self, request: FactRequest) -> Fact:
+        """Tell of former attempts."""
+
+
 class FactGatherer:
     """Answers fact requests.
 
@@ -49,13 +63,26 @@ class FactGatherer:
         ledger: who answers `executions`.
         deadline: seconds that one round of reads may take; what is not there then is unavailable (`timeout`).
         observe: told of each read's verb and duration.
+        alerts: who answers `alerts`; without one they are not configured.
+        history: who answers `history`, likewise.
     """
 
-    def __init__(self, cluster: Cluster, ledger: Ledger, *, deadline: float, observe: ReadObserver) -> None:
+    def __init__(  # noqa: PLR0913 - one source per verb
+        self,
+        cluster: Cluster,
+        ledger: Ledger,
+        *,
+        deadline: float,
+        observe: ReadObserver,
+        alerts: AlertSource | None = None,
+        history: HistorySource | None = None,
+    ) -> None:
         self._cluster = cluster
         self._ledger = ledger
         self._deadline = deadline
         self._observe = observe
+        self._alerts = alerts
+        self._history = history
         self._cache: TTLCache[tuple[str | None, str], tuple[float, Fact]] = TTLCache(maxsize=512, ttl=max(_CACHED_SECONDS.values()))
 
     async def read(self, requests: list[FactRequest], *, identity: str | None, fresh: bool) -> dict[str, Fact]:
@@ -71,7 +98,7 @@ class FactGatherer:
 
     async def _answer(self, request: FactRequest, identity: str | None, *, fresh: bool) -> Fact:
         if identity == "":
-            return _unavailable("no_service_account", "the action names no ServiceAccount to read as")
+            return unavailable("no_service_account", "the action names no ServiceAccount to read as")
         key = (identity, request.model_dump_json(exclude={"id", "optional"}))
         # What an attempt gets by name is the pre-image of its operations: an old one would only be refused by the server.
         lifetime = 0.0 if identity and request.verb == "get" else _CACHED_SECONDS.get(request.kind or "", 0.0)
@@ -82,13 +109,13 @@ class FactGatherer:
             async with asyncio.timeout(self._deadline):
                 answer = await self._look_up(request, identity)
         except TimeoutError:
-            return _unavailable("timeout", f"not read within {self._deadline:g} s")
+            return unavailable("timeout", f"not read within {self._deadline:g} s")
         except ForbiddenError as exc:
-            return _unavailable("forbidden", exc.message)
+            return unavailable("forbidden", exc.message)
         except ApiError as exc:
-            return _unavailable("error", str(exc))
+            return unavailable("error", str(exc))
         except ControllerError as exc:
-            return _unavailable("invalid_request", str(exc))
+            return unavailable("invalid_request", str(exc))
         finally:
             self._observe(request.verb, time.monotonic() - began)
         if lifetime:
@@ -108,9 +135,9 @@ class FactGatherer:
                 target = {"apiVersion": request.apiVersion, "kind": request.kind, "namespace": request.namespace, "name": request.name}
                 return {"available": True, "found": True, "observedAt": _now(), **self._ledger.executions(target)}
             case "alerts":
-                return _unavailable("not_implemented", "alerts are not read yet")
+                return await self._alerts.alerts(request) if self._alerts else unavailable("not_configured", "there is no Alertmanager")
             case "history":
-                return _unavailable("not_configured", "there is no audit store")
+                return await self._history.history(request) if self._history else unavailable("not_configured", "there is no audit store")
 
     async def _get(self, kind: Kind, request: FactRequest, identity: str | None) -> Fact:
         if not request.name:
@@ -197,7 +224,8 @@ def _readable(request: FactRequest) -> Kind:
     return kind
 
 
-def _unavailable(reason: str, message: str) -> Fact:
+def unavailable(reason: str, message: str) -> Fact:
+    """What is unknown, with the reason in one word, and in words for people."""
     return {"available": False, "reason": reason, "message": message[:1024], "observedAt": _now()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from controller.core.durations import parse_duration
 from controller.core.names import canonical_action
 from controller.core.plan import Plan
 from controller.gates.documents import Attempt, Step, Workflow, WorkflowStatus
@@ -49,6 +50,8 @@ def workflow_document(workflow: Json, status: Json | None = None) -> Workflow:
     for source, key in (("planHash", "planHash"), ("strategy", "strategy")):
         if source in plan:
             summary[key] = plan[source]
+    if "uncounted" in now:
+        summary["uncountedSeconds"] = parse_duration(now["uncounted"]).total_seconds()
     approval = now.get("approval") or {}
     if approval.get("required"):
         summary["actionDigests"] = plan.get("actionDigests") or {}

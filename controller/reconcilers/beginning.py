@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
-from controller.cluster.errors import AmbiguousError, ApiError, ConflictError, InvalidError, ThrottledError, UnreachableError
 from controller.core import phases
 from controller.core.durations import format_duration
 from controller.core.names import APPROVED_BY_ANNOTATION
-from controller.core.operations import CHANGE_OF, Sight, forbidden_among
-from controller.core.plan import GraphError, Plan, build_plan, plan_hash
+from controller.core.plan import GraphError, build_plan, plan_hash
 from controller.core.status import MAX_MESSAGE, Fault, Notice
 from controller.core.times import instant, stamp
-from controller.core.verdict import ActionVerdict, ApprovalVerdict, Decision, PlanningVerdict, SafetyVerdict
-from controller.execute.operations import Operator
+from controller.core.verdict import ApprovalVerdict, Decision, PlanningVerdict, SafetyVerdict
 from controller.gates.client import Answer, reason_document
-from controller.reconcilers.refusals import RIGHTS_PATIENCE
+from controller.reconcilers.rehearsal import Rehearsed, dry_run_results, rehearse
 from controller.reconcilers.scope import BY_WORKFLOW, Document, Scope, fault_of
-from controller.reconcilers.together import together
+from controller.reconcilers.simulation import simulate
 
-_DRY_RUNS_AT_ONCE = 8
-# A target that others write to may move on between the read and the dry-run.
-_REHEARSALS = 3
-_MISSING_RIGHT = "right"
+# Keys of `conditionSince` that are about a safety check.
+_CHECK = "safety/"
 # A decision on an approval comes as an event; this is for a policy that waits for something else and does not say for how long.
 _LONGEST_LOOK = 30.0
+_MOST_DECISIONS = 50
+_MARGIN = timedelta(milliseconds=50)
 
 
 async def plan_workflow(scope: Scope) -> None:
@@ -44,7 +40,7 @@ async def plan_workflow(scope: Scope) -> None:
     draft.judged("planning", answer.summary(draft.now))
     match answer.verdict.decision:
         case Decision.DENY:
-            draft.fail(fault_of(answer, "planning_error", error_type="validation_error"))
+            draft.fail(fault_of(answer, "planning_error"))
         case Decision.WAIT:
             _wait(scope, answer, "planning")
         case Decision.ALLOW:
@@ -58,38 +54,40 @@ async def plan_workflow(scope: Scope) -> None:
 async def validate_workflow(scope: Scope) -> None:
     """Rehearse every step, ask `safety`, then `approval`; only then may anything start."""
     results = scope.draft.status.get("validationResults") or {}
-    if not results.get("safetyChecksPassed") and not await _is_safe(scope):
-        return
+    if not results.get("safetyChecksPassed"):
+        rehearsed = await _rehearsed_safely(scope)
+        if rehearsed is None:
+            return
+        if scope.spec.get("simulate"):
+            await simulate(scope, rehearsed)
+            return
     if not await _is_approved(scope):
         return
     scope.draft.notices.append(Notice("WorkflowValidated", f"plan {scope.draft.status['executionPlan']['planHash']}"))
-    if scope.spec.get("simulate"):
-        scope.draft.status["workflowResult"] = {"outcome": "unknown", "effectivenessScore": 0.0, "resourceHealth": "unknown"}
-        scope.draft.enter(phases.COMPLETED, "simulated: nothing was changed")
-        return
     scope.draft.enter(phases.EXECUTING)
 
 
-async def _is_safe(scope: Scope) -> bool:
+async def _rehearsed_safely(scope: Scope) -> list[Rehearsed] | None:
+    """Rehearse the steps, if that is wanted, and ask `safety`; None where it does not say yes."""
     draft, plan = scope.draft, scope.graph
     strategy = scope.spec.get("executionStrategy") or {}
     wanted = strategy.get("dryRunFirst", True) or scope.spec.get("simulate", False)
-    rehearsed = await _rehearse(scope, plan) if wanted else []
+    began = scope.parts.clock()
+    rehearsed = await rehearse(scope, plan) if wanted else []
     question = {
         "workflow": scope.document(),
         "steps": [dict(step) for step in plan.steps.values()],
-        "dry_run": {"performed": wanted, "steps": [{k: v for k, v in r.items() if k != "operations"} for r in rehearsed]},
+        "dry_run": {"performed": wanted, "steps": [r.document() for r in rehearsed]},
+        "since": {k.removeprefix(_CHECK): v for k, v in (draft.status.get("conditionSince") or {}).items() if k.startswith(_CHECK)},
     }
     answer = await scope.session.ask("safety", SafetyVerdict, question)
     draft.judged("safety", answer.summary(draft.now))
     verdict = answer.verdict
+    for check in verdict.checks:
+        draft.since(_CHECK + check.type, unmet=not check.passed)
     if verdict.decision is Decision.WAIT:
         _wait(scope, answer, "validation")
-        return False
-    if _may_be_given(scope, verdict):
-        draft.wait(answer.verdict.why, answer.verdict.remedy)
-        scope.look_again(RIGHTS_PATIENCE / 6)
-        return False
+        return None
     results: Document = {
         "safetyChecksPassed": verdict.decision is Decision.ALLOW,
         "checks": [{**check.model_dump(), "message": check.message[:MAX_MESSAGE]} for check in verdict.checks],
@@ -97,121 +95,38 @@ async def _is_safe(scope: Scope) -> bool:
         "approvalReceived": False,
     }
     if wanted:
-        results["dryRunResults"] = _dry_run_results(rehearsed)
+        results["dryRunResults"] = dry_run_results(rehearsed, took=scope.parts.clock() - began)
     draft.status["validationResults"] = results
     if verdict.decision is Decision.DENY:
         results["validationErrors"] = [r.line()[:MAX_MESSAGE] for r in verdict.reasons[:50]]
         draft.notices.append(Notice("WorkflowValidationFailed", answer.verdict.why, warning=True))
-        draft.fail(fault_of(answer, "safety_validation_failed", error_type="validation_error"))
-        return False
-    return True
-
-
-def _may_be_given(scope: Scope, verdict: SafetyVerdict) -> bool:
-    """Tell whether a right is missing that was not seen missing for long."""
-    missing = verdict.decision is Decision.DENY and verdict.failure_reason == "rbac_validation_failed"
-    since = scope.draft.since(_MISSING_RIGHT, unmet=missing)
-    if missing and scope.draft.now - instant(since) < RIGHTS_PATIENCE:
-        return True
-    scope.draft.since(_MISSING_RIGHT, unmet=False)
-    return False
-
-
-async def _rehearse(scope: Scope, plan: Plan) -> list[Document]:
-    """Ask each step's `action` gate and rehearse its operations on the server, a few steps at once."""
-    turns = asyncio.Semaphore(_DRY_RUNS_AT_ONCE)
-    workflow = scope.document()
-
-    async def one(step: dict[str, Any]) -> Document:
-        async with turns:
-            for _ in range(_REHEARSALS):
-                answer = await scope.session.ask("action", ActionVerdict, {"workflow": workflow, "step": step})
-                allowed = answer.verdict.decision is Decision.ALLOW
-                errors, moved = await _rehearsal_errors(scope, answer.verdict) if allowed else (_unread(answer), False)
-                if not moved:
-                    break
-            return {
-                "step": step["stepNumber"],
-                "action": step["action"],
-                "decision": str(answer.verdict.decision),
-                "reasons": [reason_document(r) for r in answer.verdict.reasons],
-                "errors": errors,
-                "depends": bool(step["dependsOn"]),
-                "operations": [o.do.model_dump(exclude_none=True, exclude={"body"}) for o in answer.verdict.operations],
-            }
-
-    return await together(one(dict(step)) for step in plan.steps.values())
-
-
-def _unread(answer: Answer[ActionVerdict]) -> list[Document]:
-    """What the API server said when it refused the reads that the gate asked for."""
-    return [
-        {"status": 403, "reason": "Forbidden", "message": fact["message"]}
-        for fact in answer.facts.values()
-        if not fact.get("available") and fact.get("reason") == "forbidden"
-    ]
-
-
-async def _rehearsal_errors(scope: Scope, verdict: ActionVerdict) -> tuple[list[Document], bool]:
-    """What refused the first operation that was refused, and whether only because its target moved on since it was read."""
-    operator = Operator(scope.parts.workflows.cluster, verdict.service_account)
-    if fault := forbidden_among(verdict.operations):
-        return [{"status": 422, "reason": "Forbidden by the executor", "message": fault}], False
-    for operation in verdict.operations:
-        try:
-            await operator.rehearse(operation.do)
-        except ThrottledError:
-            continue
-        except (AmbiguousError, UnreachableError):
-            raise
-        except ApiError as exc:
-            refused = isinstance(exc, ConflictError | InvalidError)
-            moved = refused and await operator.look(operation.do) is not Sight.NOT_APPLIED
-            return [{"status": exc.status, "reason": exc.reason, "message": exc.message}], moved
-    return [], False
-
-
-def _dry_run_results(rehearsed: list[Document]) -> Document:
-    steps = []
-    changes: list[Document] = []
-    for entry in rehearsed:
-        good = entry["decision"] == "allow" and not entry["errors"]
-        said = [f"{r['code']}: {r['message']}"[:MAX_MESSAGE] for r in entry["reasons"]] + [e["message"] for e in entry["errors"]]
-        steps.append({"stepNumber": entry["step"], "action": entry["action"], "wouldSucceed": good, "validationErrors": said[:5]})
-        changes.extend(
-            {
-                "resourceType": o["kind"],
-                "resourceName": o["name"],
-                "namespace": o.get("namespace", ""),
-                "changeType": CHANGE_OF[o["verb"]],
-            }
-            for o in entry["operations"]
-        )
-    return {
-        "overallSuccess": all(step["wouldSucceed"] for step in steps),
-        "stepsSimulated": len(steps),
-        "stepResults": steps[:100],
-        "resourceChanges": changes[:100],
-    }
+        draft.fail(fault_of(answer, "safety_validation_failed"))
+        return None
+    return rehearsed
 
 
 async def _is_approved(scope: Scope) -> bool:
     draft = scope.draft
-    approval: Document = dict(draft.status.get("approval") or {})
+    former: Document = draft.status.get("approval") or {}
     decisions = _decisions(scope)
     steps = [dict(step) for step in scope.graph.steps.values()]
     answer = await scope.session.ask("approval", ApprovalVerdict, {"workflow": scope.document(), "steps": steps, "approvals": decisions})
     draft.judged("approval", answer.summary(draft.now))
     terms = answer.verdict.approval
-    approval |= {
+    approval: Document = {
+        **({"requestedAt": former["requestedAt"]} if "requestedAt" in former else {}),
         "required": terms.required,
         "planHash": draft.status["executionPlan"]["planHash"],
         "policyRevision": answer.revision,
         "decisions": decisions,
     }
     if terms.required:
+        approval |= {"count": terms.count, "received": terms.received, "groups": terms.groups, "notRequester": terms.not_requester}
         approval["reasons"] = [reason_document(r) for r in answer.verdict.reasons[:10]]
-        if "requestedAt" not in approval:
+        if former.get("required"):
+            approval["expiresAt"] = former["expiresAt"]
+        else:
+            # For the first time, or again after policy had ceased to ask: people have the whole time.
             approval["requestedAt"] = stamp(draft.now)
             approval["expiresAt"] = stamp(draft.now + timedelta(seconds=terms.expires_seconds))
             draft.notices.append(Notice("ApprovalRequired", answer.verdict.why))
@@ -221,10 +136,9 @@ async def _is_approved(scope: Scope) -> bool:
             draft.fail(fault_of(answer, "approval_rejected"))
             return False
         case Decision.WAIT:
-            draft.wait(answer.verdict.why, answer.verdict.remedy)
-            scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or _LONGEST_LOOK))
+            _wait(scope, answer, "validation", otherwise=_LONGEST_LOOK)
             if "expiresAt" in approval and (expires := instant(approval["expiresAt"])) > draft.now:
-                scope.look_again(expires - draft.now + timedelta(milliseconds=50))
+                scope.look_again(expires - draft.now + _MARGIN)
             return False
         case Decision.ALLOW:
             if terms.required and not draft.status["validationResults"].get("approvalReceived"):
@@ -233,13 +147,14 @@ async def _is_approved(scope: Scope) -> bool:
                     "approvalReceived": True,
                     "approvalTimestamp": stamp(draft.now),
                 }
-                draft.notices.append(Notice("ApprovalReceived", ", ".join(d["approver"] for d in decisions)))
+                said_yes = {d["approver"] for d in decisions if (d["decision"], d["planHash"]) == ("Approved", approval["planHash"])}
+                draft.notices.append(Notice("ApprovalReceived", ", ".join(sorted(said_yes))))
             return True
 
 
 def _decisions(scope: Scope) -> list[Document]:
-    """Every decision on this very workflow, oldest first; which of them count is policy."""
-    metadata = scope.workflow["metadata"]
+    """What people decided about this very workflow, of each the last yes and the last no to a plan; which of them count is policy."""
+    metadata, plan = scope.workflow["metadata"], scope.draft.status["executionPlan"]["planHash"]
     key = f"{metadata['namespace']}/{metadata['name']}"
     found = [
         {
@@ -247,12 +162,13 @@ def _decisions(scope: Scope) -> list[Document]:
             "groups": a["spec"].get("approverGroups") or [],
             "decision": a["spec"]["decision"],
             "planHash": a["spec"]["planHash"],
-            "workflowUid": a["spec"]["workflowRef"].get("uid", ""),
+            "workflowUid": metadata["uid"],
             "comment": a["spec"].get("comment", ""),
             "time": a["metadata"]["creationTimestamp"],
             "source": "WorkflowApproval",
         }
         for a in scope.parts.approvals.by_index(BY_WORKFLOW, key)
+        if a["spec"]["workflowRef"].get("uid") == metadata["uid"]
     ]
     found.sort(key=lambda d: (d["time"], d["approver"]))
     if user := scope.annotation(APPROVED_BY_ANNOTATION):
@@ -261,10 +177,11 @@ def _decisions(scope: Scope) -> list[Document]:
                 "approver": user,
                 "groups": [],
                 "decision": "Approved",
-                "planHash": scope.draft.status["executionPlan"]["planHash"],
+                "planHash": plan,
                 "workflowUid": metadata["uid"],
                 "comment": "",
-                "time": stamp(scope.draft.now),
+                # As exact as the API server's, so that a no of the same second is not overruled.
+                "time": stamp(scope.draft.now.replace(microsecond=0)),
                 "source": "annotation",
             }
         )
@@ -275,16 +192,21 @@ def _decisions(scope: Scope) -> list[Document]:
         ]
         if former:
             found[-1] = former[-1]
-    return found[:50]
+    last = {(d["approver"], d["decision"], d["planHash"], d["source"]): d for d in found}
+    # Those about another plan are the first to be left out.
+    return sorted(last.values(), key=lambda d: (d["planHash"] == plan, d["time"], d["approver"]))[-_MOST_DECISIONS:]
 
 
-def _wait(scope: Scope, answer: Answer[Any], limit: str) -> None:
-    """Wait for what a gate waits for, until the phase's own time is over."""
+def _wait(scope: Scope, answer: Answer[Any], limit: str, *, otherwise: float = 2.0) -> None:
+    """Wait until the phase's own time is over; where the gate does not say when to look again, after ``otherwise`` seconds."""
     draft = scope.draft
-    began = instant(draft.status[phases.ENTERED[draft.phase]])
     allowed = scope.timeout(limit)
-    if draft.now - began > allowed:
+    draft.wait(answer.verdict.why, answer.verdict.remedy)
+    if not answer.verdict.time_counts:
+        draft.stop_clock()
+    elif draft.elapsed() > allowed:
         draft.fail(Fault("timeout", f"{draft.phase} took longer than {format_duration(allowed)}: {answer.verdict.why}", "timeout"))
         return
-    draft.wait(answer.verdict.why, answer.verdict.remedy)
-    scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 2))
+    else:
+        scope.look_again(allowed - draft.elapsed() + _MARGIN)
+    scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or otherwise))

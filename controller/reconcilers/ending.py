@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
 from controller.core import attempt as attempts
 from controller.core import phases
-from controller.core.durations import format_duration
+from controller.core.durations import format_duration, parse_duration
 from controller.core.names import attempt_name
-from controller.core.status import Fault, Notice, Start
-from controller.core.times import instant
+from controller.core.status import Draft, Fault, Notice, Start
 from controller.core.verdict import Decision, MonitoringVerdict, RollbackVerdict
 from controller.gates.client import Answer
 from controller.gates.questions import started_steps
+from controller.reconcilers.running import outlived
 from controller.reconcilers.scope import Document, Scope, fault_of
+
+_MARGIN = timedelta(milliseconds=50)
 
 
 async def monitor(scope: Scope) -> None:
@@ -25,25 +28,24 @@ async def monitor(scope: Scope) -> None:
     draft.judged("monitoring", answer.summary(draft.now))
     verdict = answer.verdict
     if verdict.decision is Decision.WAIT:
-        if draft.now - instant(draft.status["monitoringStartTime"]) <= scope.timeout("monitoring"):
-            draft.wait(answer.verdict.why)
+        if draft.elapsed() <= scope.timeout("monitoring"):
+            draft.wait(answer.verdict.why, answer.verdict.remedy)
             scope.look_again(timedelta(seconds=verdict.next_check_seconds or 1))
             return
         _result(scope, verdict, outcome="unknown")
         draft.status["failureReason"] = "monitoring_timeout_cannot_verify_success"
-        draft.enter(phases.COMPLETED, f"not confirmed within {format_duration(scope.timeout('monitoring'))}: {answer.verdict.why}")
+        draft.complete("unknown", f"not confirmed within {format_duration(scope.timeout('monitoring'))}: {answer.verdict.why}")
         return
     _result(scope, verdict, outcome=verdict.outcome)
     if verdict.rollback:
-        draft.blame(fault_of(answer, "monitoring_failed", error_type="execution_error"))
+        draft.blame(fault_of(answer, "monitoring_failed"))
         draft.status["rollbackReason"] = answer.verdict.why[:1024]
         draft.enter(phases.ROLLING_BACK, answer.verdict.why)
     elif verdict.decision is Decision.DENY:
-        draft.fail(fault_of(answer, "monitoring_failed", error_type="execution_error"))
+        draft.fail(fault_of(answer, "monitoring_failed"))
     else:
         done = draft.final()["completedSteps"]
-        draft.enter(phases.COMPLETED, f"{done} of {draft.status['totalSteps']} steps completed, outcome {verdict.outcome}")
-        draft.notices.append(Notice("WorkflowExecutionCompleted", f"outcome {verdict.outcome}"))
+        draft.complete(verdict.outcome, f"{done} of {draft.status['totalSteps']} steps completed, outcome {verdict.outcome}")
 
 
 def _result(scope: Scope, verdict: MonitoringVerdict, *, outcome: str) -> None:
@@ -59,8 +61,6 @@ def _result(scope: Scope, verdict: MonitoringVerdict, *, outcome: str) -> None:
 async def roll_back(scope: Scope) -> None:
     """Take steps back one at a time, in the order that `rollback` gives, until nothing is left to undo."""
     draft = scope.draft
-    if not any(e.get("rollbackRef") for e in draft.steps()):
-        draft.notices.append(Notice("RollbackStarted", draft.status.get("rollbackReason", "")))
     undos = scope.attempts(rollback=True)
     for entry in list(draft.steps()):
         if (
@@ -74,7 +74,7 @@ async def roll_back(scope: Scope) -> None:
     draft.judged("rollback", answer.summary(draft.now))
     verdict = answer.verdict
     if verdict.decision is Decision.WAIT:
-        draft.wait(answer.verdict.why)
+        draft.wait(answer.verdict.why, answer.verdict.remedy)
         scope.look_again(timedelta(seconds=verdict.next_check_seconds or 1))
         return
     if verdict.decision is Decision.DENY or verdict.stop_for_human:
@@ -82,33 +82,39 @@ async def roll_back(scope: Scope) -> None:
         return
     for number in verdict.undo:
         if _undo(scope, number, undos.get(number, []), overwrite=number in verdict.overwrite):
-            draft.wait(f"step {number} to be taken back")
             return
     _finish(scope, answer, stopped="")
 
 
 def _undo(scope: Scope, number: int, undos: list[Document], *, overwrite: bool) -> bool:
-    """Start the undo of the latest attempt that is not taken back yet, once it has ended; False if nothing of the step is left."""
-    draft, metadata = scope.draft, scope.workflow["metadata"]
+    """Start the undo of the latest attempt that is not taken back yet, once all have ended; False if nothing of the step is left."""
+    draft, metadata, limit = scope.draft, scope.workflow["metadata"], _undo_limit(scope, number)
+    sent = [a for a in scope.attempts().get(number, []) if attempts.sent_operations(a)]
+    if running := next((a["metadata"]["name"] for a in sent if not attempts.has_ended(a)), ""):
+        if draft.elapsed() > limit:
+            draft.undo_failed(number, f"its attempt {running} did not end: nobody knows what it still does; compare its target by hand")
+            return False
+        draft.wait(f"attempt {running} to end, before step {number} is taken back")
+        scope.look_again(limit - draft.elapsed() + _MARGIN)
+        return True
     count = draft.step(number).get("rollbackAttempts", 0)
     name = attempt_name(metadata["name"], number, count, rollback=True)
     spec = scope.graph.steps[number].get("rollbackSpec")
+    taken_back = {u["spec"].get("undoOf") for u in undos}
+    of = next((a["metadata"]["name"] for a in reversed(sent) if a["metadata"]["name"] not in taken_back), "")
     if spec:
         if count:
             return False
-        start = Start(number, 0, name, rollback=True, timeout=spec.get("timeout", ""), parameters=spec, overwrite=overwrite)
-        draft.start_undo(number, count, start)
-        return True
-    taken_back = {u["spec"].get("undoOf") for u in undos}
-    for attempt in reversed(scope.attempts().get(number, [])):
-        if attempts.sent_operations(attempt) and attempt["metadata"]["name"] not in taken_back:
-            if not attempts.has_ended(attempt):
-                return True
-            start = Start(number, count, name, rollback=True, undo_of=attempt["metadata"]["name"], overwrite=overwrite)
-            draft.start_undo(number, count, start)
-            return True
-    draft.undo_failed(number, "the record of what it did is gone, so it cannot be taken back; compare its target by hand")
-    return False
+        start = Start(number, 0, name, rollback=True, timeout=spec.get("timeout", ""), rollback_spec=spec, overwrite=overwrite)
+    elif of:
+        start = Start(number, count, name, rollback=True, undo_of=of, overwrite=overwrite)
+    else:
+        draft.undo_failed(number, "the record of what it did is gone, so it cannot be taken back; compare its target by hand")
+        return False
+    draft.start_undo(number, count, start)
+    draft.wait(f"step {number} to be taken back")
+    scope.look_again(limit + _MARGIN)
+    return True
 
 
 async def _undo_ended(scope: Scope, number: int, undos: dict[int, list[Document]]) -> bool:
@@ -137,7 +143,15 @@ async def _undo_ended(scope: Scope, number: int, undos: dict[int, list[Document]
             draft.undo_failed(number, results.get("errorMessage") or "the undo failed without saying why")
             return True
         case _:
-            return False
+            late = outlived(scope, execution, execution["metadata"]["creationTimestamp"], _undo_limit(scope, number))
+            if late:
+                draft.undo_failed(number, f"the undo was not done in time: {late}")
+            return bool(late)
+
+
+def _undo_limit(scope: Scope, number: int) -> timedelta:
+    own = (scope.graph.steps[number].get("rollbackSpec") or {}).get("timeout")
+    return parse_duration(own) if own else scope.parts.settings().rollback_step_timeout
 
 
 def _left(scope: Scope, number: int, undos: list[Document]) -> bool:
@@ -154,7 +168,7 @@ def _start_of_undo(scope: Scope, number: int, undos: dict[int, list[Document]]) 
     name, count, overwrite = entry["rollbackRef"]["name"], entry["rollbackAttempts"] - 1, entry.get("rollbackOverwrites", False)
     spec = scope.graph.steps[number].get("rollbackSpec")
     if spec:
-        return Start(number, count, name, rollback=True, timeout=spec.get("timeout", ""), parameters=spec, overwrite=overwrite)
+        return Start(number, count, name, rollback=True, timeout=spec.get("timeout", ""), rollback_spec=spec, overwrite=overwrite)
     taken_back = {u["spec"].get("undoOf") for u in undos.get(number, [])}
     of = next(
         a["metadata"]["name"]
@@ -166,8 +180,8 @@ def _start_of_undo(scope: Scope, number: int, undos: dict[int, list[Document]]) 
 
 def _finish(scope: Scope, answer: Answer[RollbackVerdict], *, stopped: str) -> None:
     draft = scope.draft
-    undone = [e["stepNumber"] for e in draft.steps() if e["status"] == "rolled_back"]
-    kept = [e["stepNumber"] for e in draft.steps() if e["status"] == "rollback_failed"]
+    undone = _in_order(draft, "rolled_back")
+    kept = _in_order(draft, "rollback_failed")
     told = "; ".join([f"undone: {_listed(undone)}; not undone: {_listed(kept)}", *(w.message for w in answer.verdict.warnings)])
     if stopped or kept:
         fault = Fault(
@@ -180,6 +194,13 @@ def _finish(scope: Scope, answer: Answer[RollbackVerdict], *, stopped: str) -> N
         return
     draft.enter(phases.ROLLED_BACK, told)
     draft.notices.append(Notice("RollbackCompleted", told))
+
+
+def _in_order(draft: Draft, status: str) -> list[int]:
+    """Steps of this status in the order in which they were taken back: the one that failed, then the last completed first."""
+    found = [e for e in draft.steps() if e["status"] == status]
+    found.sort(key=lambda e: (e.get("completionOrder", math.inf), e["stepNumber"]), reverse=True)
+    return [e["stepNumber"] for e in found]
 
 
 def _listed(numbers: list[Any]) -> str:

@@ -28,9 +28,9 @@ from controller.core.errors import RetryableError
 from controller.core.names import CANCEL_ANNOTATION, ROLLBACK_LABEL, canonical_action
 from controller.core.operations import Sight, forbidden_among, without_value_tests
 from controller.core.status import Fault
-from controller.core.verdict import ActionVerdict, Decision, OperationRequest, VerifyVerdict
+from controller.core.verdict import ActionVerdict, Decision, MalformedVerdictError, OperationRequest, VerifyVerdict
 from controller.execute.operations import ForbiddenOperationError, Operator
-from controller.gates.client import Answer, FactSource, GateClient
+from controller.gates.client import Answer, FactSource, GateClient, PolicyNotReadyError
 from controller.gates.questions import attempt_document, workflow_document
 from controller.reconcilers.objects import BY_OWNER, Objects
 from controller.reconcilers.refusals import (
@@ -105,14 +105,22 @@ class _Run:
         self._spec: Document = execution["spec"]
 
     async def advance(self) -> timedelta | None:
-        """Go on from what is on record."""
-        match self._draft.phase:
-            case attempts.EXECUTING:
-                return await self._carry_out(sure=False)
-            case attempts.VERIFYING:
-                return await self._verify()
-            case _:
-                return await self._prepare()
+        """Go on from what is on record.
+
+        Raises:
+            RetryableError: without a decision there is no move; that none can be had is on record then.
+        """
+        try:
+            match self._draft.phase:
+                case attempts.EXECUTING:
+                    return await self._carry_out(sure=False)
+                case attempts.VERIFYING:
+                    return await self._verify()
+                case _:
+                    return await self._prepare()
+        except (PolicyNotReadyError, MalformedVerdictError) as exc:
+            await self._report_policy_problem(exc)
+            raise
 
     # the stages
 
@@ -125,7 +133,7 @@ class _Run:
             verdict = answer.verdict
             self._draft.judged("action", answer.summary(self._draft.now))
             self._draft.conditions("preConditionResults", verdict.conditions)
-            self._draft.validated(answer.summary(self._draft.now))
+            self._draft.validated(verdict, answer.summary(self._draft.now))
             if verdict.decision is Decision.DENY:
                 return await self._fail(denied(answer, "policy_denied"))
             if verdict.decision is Decision.WAIT:
@@ -139,12 +147,7 @@ class _Run:
             self._draft.met(_MISSING_RIGHT)
             if self._spec.get("simulate"):
                 return await self._complete("simulated: nothing was sent", {})
-            self._draft.intend(
-                verdict.operations,
-                verdict.service_account,
-                reversible=verdict.reversible,
-                why_not=verdict.irreversible_reason,
-            )
+            self._draft.intend(verdict)
             if not verdict.operations:
                 return await self._verify()
             await self._write()
@@ -246,7 +249,8 @@ class _Run:
         except RetryableError as exc:
             # Without a verdict there is no end; but what was answered is known now, and has to be on record.
             self._draft.hold(attempts.VERIFYING, f"a policy decision: {exc}")
-            await self._write()
+            if not isinstance(exc, PolicyNotReadyError | MalformedVerdictError):
+                await self._write()
             raise
         verdict = answer.verdict
         self._draft.now = session.now
@@ -292,7 +296,7 @@ class _Run:
                     return refused
             except ThrottledError:
                 continue
-        self._draft.status["validationResults"]["dryRunPassed"] = True
+        self._draft.rehearsed(verdict.operations)
         return None
 
     async def _rehearsal_fault(self, operator: Operator, request: OperationRequest, exc: ApiError) -> Fault | None:
@@ -360,7 +364,7 @@ class _Run:
         settings = self._parts.settings()
         usual = settings.rollback_step_timeout if self._rolls_back else settings.step_timeout
         limit = parse_duration(self._spec["timeout"]) if self._spec.get("timeout") else usual
-        if self._parts.clock() - self._draft.started_at() <= limit:
+        if self._draft.elapsed(self._parts.clock()) <= limit:
             return None
         waited = (self._draft.status["executionResults"].get("message") or "").strip()
         allowed = self._spec.get("timeout") or ("the rollback step timeout" if self._rolls_back else "the step timeout")
@@ -376,6 +380,12 @@ class _Run:
         return Fault("cancelled", f"cancelled: {reason}")
 
     # writing
+
+    async def _report_policy_problem(self, problem: RetryableError) -> None:
+        """Say in the attempt why nothing happens, if anything is said of it yet; its time stands still."""
+        if self._draft.phase:
+            self._draft.without_policy(str(problem))
+            await self._write()
 
     async def _write(self) -> None:
         if self._draft.changed():
@@ -398,6 +408,7 @@ class _Run:
 
     async def _forbidden(self, message: str) -> timedelta | None:
         """Wait for a right that is missing, but not for long: nothing tells when it is given."""
+        self._draft.forbidden()
         if self._parts.clock() - self._draft.unmet_since(_MISSING_RIGHT) > RIGHTS_PATIENCE:
             remedy = "give the action's ServiceAccount the right there, and the controller the right to impersonate it; deploy/ shows both"
             return await self._fail(Fault("step_execution_failed", message, "insufficient_permissions", remedy))

@@ -12,7 +12,6 @@ from controller.gates.client import Answer
 
 # An API server that has just started knows no bindings yet and refuses everything; a right that is really gone stays gone for longer.
 RIGHTS_PATIENCE = timedelta(seconds=3)
-_PERMANENT = {"policy_denied", "validation_error"}
 
 
 class RefusedError(Exception):
@@ -38,9 +37,9 @@ class ChangedError(Exception):
 
 def denied(answer: Answer[Any], reason: str) -> Fault:
     """Turn a denial into the fault of an attempt; the gate's own `failure_reason` beats ours."""
-    why = answer.verdict.failure_reason or reason
-    error_type = why if why in _PERMANENT else {"postcondition_failed": "execution_error"}.get(why, "policy_denied")
-    return Fault(why, answer.verdict.why, error_type, answer.verdict.remedy)
+    return Fault(
+        answer.verdict.failure_reason or reason, answer.verdict.why, answer.verdict.error_type or "policy_denied", answer.verdict.remedy
+    )
 
 
 def forbidden_read(answer: Answer[Any]) -> str:

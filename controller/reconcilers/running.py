@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from controller.core import attempt as attempts
-from controller.core import phases
+from controller.core import phases, stopwatch
 from controller.core.durations import format_duration, parse_duration
 from controller.core.names import CANCEL_ANNOTATION
-from controller.core.status import Fault
+from controller.core.status import Draft, Fault
 from controller.core.times import instant
 from controller.core.verdict import CompletionVerdict, ConditionResult, Decision, DispatchVerdict, FailureVerdict
-from controller.gates.client import Answer
+from controller.gates.client import Answer, reason_document
 from controller.gates.questions import attempt_document, started_steps, step_document
 from controller.reconcilers.scope import Document, Scope, fault_of, owned_by
 
 _HALTS = {"rollback": phases.ROLLING_BACK, "fail": phases.FAILED, "degrade": phases.DEGRADED, "block": phases.BLOCKED}
-_CANCEL_GRACE = timedelta(seconds=30)
+# How long a cancelled attempt that had begun is waited for: it says itself what it waited for, and what it has done.
+_CANCEL_GRACE = timedelta(seconds=10)
+_QUEUED_LOOK = timedelta(seconds=1)
+_MOST_REASONS = 8
+_MARGIN = timedelta(milliseconds=50)
 
 
 async def run_steps(scope: Scope) -> None:
@@ -41,6 +46,8 @@ async def run_steps(scope: Scope) -> None:
         await cancel(scope, reason)
         return
     await _dispatch(scope)
+    if draft.executing() and not draft.status.get("waitingFor"):
+        draft.wait(f"running steps to end: {_names(scope, draft.executing())}")
 
 
 # attempts under way
@@ -84,25 +91,42 @@ async def _find(scope: Scope, number: int, reference: Document) -> Document | No
 
 
 async def _still_running(scope: Scope, number: int, execution: Document) -> None:
-    """Cancel an attempt that outlives the step's time; one that does not end even then is given up."""
-    entry, step = scope.draft.step(number), scope.graph.steps[number]
-    limit = parse_duration(step["timeout"]) if step.get("timeout") else scope.timeout("step")
-    over = scope.draft.now - (instant(entry["startTime"]) + limit)
-    if over <= timedelta(0):
-        scope.look_again(-over + timedelta(milliseconds=50))
-        return
-    if over > _CANCEL_GRACE:
-        fault = Fault(
-            "timeout",
-            f"step {entry['name']} was not done within {format_duration(limit)}, and its attempt did not end",
-            "timeout",
-            step=number,
-        )
+    """Give up an attempt that outlives the step's time."""
+    entry, limit = scope.draft.step(number), _limit(scope, number)
+    late = outlived(scope, execution, entry["startTime"], limit)
+    if late:
+        fault = Fault("timeout", f"step {entry['name']} was not done within {format_duration(limit)}: {late}", "timeout", step=number)
         await attempt_failed(scope, number, execution, fault)
-        return
+
+
+def _limit(scope: Scope, number: int) -> timedelta:
+    """How long an attempt at a step may take."""
+    own = (scope.draft.step(number).get("adjusted") or {}).get("timeout") or scope.graph.steps[number].get("timeout")
+    return parse_duration(own) if own else scope.timeout("step")
+
+
+def outlived(scope: Scope, execution: Document, started: str, limit: timedelta) -> str:
+    """See that an attempt which has not ended does within its time; answers in words that it will not, "" while it may.
+
+    One whose time is over is cancelled. One that never began is given up at once; one that has begun says itself, if it can, what it
+    waited for and what it has done.
+    """
+    status, now = execution.get("status") or {}, scope.draft.now
+    begun = status.get("startTime")
+    uncounted = stopwatch.uncounted(status, now) + stopwatch.uncounted(scope.draft.status) if begun else timedelta(0)
+    over = now - (instant(begun or started) + limit + uncounted)
+    if over <= timedelta(0):
+        scope.look_again(-over + _MARGIN)
+        return ""
+    if not begun and scope.parts.is_queued(execution):
+        scope.look_again(_QUEUED_LOOK)
+        return ""
     if CANCEL_ANNOTATION not in (execution["metadata"].get("annotations") or {}):
         scope.cancels.append((execution, "timeout"))
-    scope.look_again(_CANCEL_GRACE)
+    if begun and over <= _CANCEL_GRACE:
+        scope.look_again(_CANCEL_GRACE - over + _MARGIN)
+        return ""
+    return "its attempt did not end" if begun else "nobody began its attempt"
 
 
 async def _attempt_completed(scope: Scope, number: int, execution: Document) -> None:
@@ -126,7 +150,7 @@ async def _attempt_completed(scope: Scope, number: int, execution: Document) -> 
             draft.wait(f"step {number}: {answer.verdict.why}")
             scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 1))
         case Decision.DENY:
-            fault = fault_of(answer, "postcondition_failed", step=number, error_type="execution_error")
+            fault = replace(fault_of(answer, "postcondition_failed", step=number), snapshot=attempts.snapshot_of(execution))
             await attempt_failed(scope, number, execution, fault)
 
 
@@ -154,8 +178,7 @@ async def attempt_failed(scope: Scope, number: int, execution: Document | None, 
 
 def _apply_failure(scope: Scope, number: int, fault: Fault, answer: Answer[FailureVerdict]) -> None:
     draft, verdict = scope.draft, answer.verdict
-    reason = verdict.failure_reason or fault.reason
-    fault = Fault(reason, fault.message, fault.error_type, fault.remedy, number)
+    fault = replace(fault, reason=verdict.failure_reason or fault.reason, step=number)
     match verdict.action:
         case "retry":
             draft.retry(number, fault, draft.now + timedelta(seconds=verdict.delay_seconds))
@@ -178,6 +201,7 @@ def _fault_of_attempt(execution: Document, number: int) -> Fault:
         results.get("errorType") or "execution_error",
         results.get("remedy") or "",
         number,
+        attempts.snapshot_of(execution),
     )
 
 
@@ -202,8 +226,10 @@ async def _dispatch(scope: Scope) -> None:
         "since": dict(draft.status.get("conditionSince") or {}),
     }
     answer = await scope.session.ask("dispatch", DispatchVerdict, question)
-    draft.judged("dispatch", answer.summary(draft.now))
-    verdict = answer.verdict
+    verdict, summary = answer.verdict, answer.summary(draft.now)
+    if held := [reason_document(reason) for entry in verdict.hold for reason in entry.reasons]:
+        summary["reasons"] = [*summary["reasons"], *held][:_MOST_REASONS]
+    draft.judged("dispatch", summary)
     _remember(scope, None, verdict.conditions)
     if verdict.decision is Decision.DENY:
         draft.halt("block", fault_of(answer, "policy_denied"))
@@ -214,31 +240,51 @@ async def _dispatch(scope: Scope) -> None:
         scope.look_again(timedelta(seconds=verdict.next_check_seconds))
     if verdict.decision is Decision.WAIT:
         draft.wait(answer.verdict.why, answer.verdict.remedy)
+        if not verdict.time_counts:
+            draft.forget_pending()
         return
     _apply_dispatch(scope, ready, answer)
 
 
 def _apply_dispatch(scope: Scope, ready: list[int], answer: Answer[DispatchVerdict]) -> None:
     draft, verdict = scope.draft, answer.verdict
-    allowed = set(ready)
-    for skip in verdict.skip:
-        if skip.step in allowed:
-            draft.skip(skip.step, f"{skip.reason.code}: {skip.reason.message}")
-    for block in verdict.block:
-        if block.step in allowed:
-            first = block.reasons[0]
-            fault = Fault("precondition_failed", first.line(), "validation_error", first.remedy or "", block.step)
-            draft.failed(block.step, fault, "blocked")
-            draft.halt("block", fault)
+    _leave_out(draft, verdict, set(ready))
     for number in verdict.start:
-        if number in allowed and draft.state(number) == "pending" and not draft.halting:
-            draft.start(number)
+        if number in ready and draft.state(number) == "pending" and not draft.halting:
+            draft.start(number, _adjustments(verdict, number))
+            # Whoever carries it out tells of its end; should nobody, nothing else would tell.
+            scope.look_again(_limit(scope, number) + _MARGIN)
+    for adjustment in verdict.adjustments:
+        if not adjustment.step or draft.state(adjustment.step) in {"executing", "skipped"}:
+            draft.adjusted(adjustment.step, adjustment.adjustment, adjustment.reason)
     if held := [h.step for h in verdict.hold]:
         why = "; ".join(f"{r.code}: {r.message}" for h in verdict.hold[:3] for r in h.reasons[:1])
         draft.wait(f"held back: {_names(scope, held)}: {why}")
     if verdict.skip or verdict.block:
         # What was skipped or blocked may free others, or end the phase.
         scope.look_again(timedelta(0))
+
+
+def _leave_out(draft: Draft, verdict: DispatchVerdict, ready: set[int]) -> None:
+    """Skip and block steps as `dispatch` says."""
+    for skip in verdict.skip:
+        if skip.step in ready:
+            draft.skip(skip.step, f"{skip.reason.code}: {skip.reason.message}")
+    for block in verdict.block:
+        if block.step in ready:
+            first = block.reasons[0]
+            fault = Fault("precondition_failed", first.line(), "validation_error", first.remedy or "", block.step)
+            draft.failed(block.step, fault, "blocked")
+            draft.halt("block", fault)
+
+
+def _adjustments(verdict: DispatchVerdict, number: int) -> Document:
+    """What of a step is other than its author wrote; of two timeouts the longer, of two sets of parameters the last."""
+    own = [a for a in verdict.adjustments if a.step == number]
+    longest = max((a.timeout_seconds for a in own if a.timeout_seconds is not None), default=None)
+    parameters = next((a.parameters for a in reversed(own) if a.parameters is not None), None)
+    adjusted = {"timeout": format_duration(timedelta(seconds=longest)) if longest is not None else None, "parameters": parameters}
+    return {key: value for key, value in adjusted.items() if value is not None}
 
 
 def _remember(scope: Scope, number: int | None, results: Iterable[ConditionResult]) -> None:
@@ -255,7 +301,7 @@ async def cancel(scope: Scope, reason: str) -> None:
     """Ask `failure` what a cancelled workflow turns to; nothing runs any more."""
     question: dict[str, Any] = {
         "workflow": scope.document(),
-        "steps": started_steps(scope.graph, scope.draft.steps(), scope.attempts()),
+        "steps": started_steps(scope.graph, scope.draft.steps(), scope.attempts()) if scope.plan else [],
         "cancel": {"reason": reason},
     }
     answer = await scope.session.ask("failure", FailureVerdict, question)
@@ -264,7 +310,7 @@ async def cancel(scope: Scope, reason: str) -> None:
         scope.draft.wait(answer.verdict.why)
         scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 1))
         return
-    action = answer.verdict.action if answer.verdict.action in _HALTS else "fail"
+    action = answer.verdict.action if _HALTS.get(answer.verdict.action) in phases.TRANSITIONS[scope.draft.phase] else "fail"
     scope.draft.halt(action, Fault(answer.verdict.failure_reason or "cancelled", f"cancelled: {reason}"))
     _halt(scope)
 

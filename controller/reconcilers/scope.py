@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
+
+from cachetools import LRUCache
 
 from controller.cluster.events import EventRecorder
 from controller.cluster.informer import Informer
@@ -18,6 +20,7 @@ from controller.core.verdict import Verdict
 from controller.gates.client import Answer, FactSource, GateClient, Session
 from controller.gates.documents import Workflow
 from controller.gates.questions import workflow_document
+from controller.observe.workflows import ReconcileObserver
 from controller.reconcilers.objects import BY_OWNER, Objects
 from controller.settings import Settings
 
@@ -25,6 +28,16 @@ Document = dict[str, Any]
 
 # The index of approvals by `namespace/name` of the workflow that they speak of.
 BY_WORKFLOW = "workflow"
+
+
+class Auditor(Protocol):
+    """Who keeps what was done; `audit.Audit` is the one implementation. It neither waits nor fails."""
+
+    def ended(self, workflow: Document, attempts: list[Document]) -> object:
+        """A workflow has reached a terminal phase."""
+
+    def deleted(self, workflow: Document, attempts: list[Document]) -> object:
+        """A workflow is about to go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,14 @@ class Parts:
     settings: Callable[[], Settings]
     events: EventRecorder
     clock: Callable[[], datetime]
+    observer: ReconcileObserver
+    audit: Auditor
+    requests: Informer
+    """RemediationRequests; a workflow is made to belong to its own."""
+    is_queued: Callable[[Document], bool]
+    """Tells whether an attempt waits in this process to be carried out."""
+    told: MutableMapping[tuple[str, str], bool] = field(default_factory=lambda: LRUCache(maxsize=4096))
+    """Uid of a workflow and what its Events have said that is true until something changes: said once."""
 
 
 @dataclass(slots=True)
@@ -104,7 +125,7 @@ def owned_by(execution: Document, workflow: Document) -> bool:
     return any(o["uid"] == workflow["metadata"]["uid"] for o in execution["metadata"].get("ownerReferences") or [])
 
 
-def fault_of(answer: Answer[Any], reason: str, *, step: int | None = None, error_type: str = "policy_denied") -> Fault:
+def fault_of(answer: Answer[Any], reason: str, *, step: int | None = None) -> Fault:
     """Turn a denial into the record of a failure; the gate's own `failure_reason` beats ours."""
     verdict: Verdict = answer.verdict
-    return Fault(verdict.failure_reason or reason, verdict.why, error_type, verdict.remedy, step)
+    return Fault(verdict.failure_reason or reason, verdict.why, verdict.error_type or "policy_denied", verdict.remedy, step)

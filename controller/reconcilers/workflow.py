@@ -6,38 +6,29 @@ does in the world (create attempts, cancel them, emit Events) comes after its on
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from cachetools import LRUCache
 
-from controller.cluster.errors import AlreadyExistsError, ApiError, ConflictError, ForbiddenError, InvalidError, NotFoundError
+from controller.cluster.errors import ApiError, ConflictError, NotFoundError
 from controller.core import attempt as attempts
 from controller.core import phases
 from controller.core.errors import RetryableError
-from controller.core.names import (
-    CANCEL_ANNOTATION,
-    FINALIZER,
-    ROLLBACK_ANNOTATION,
-    ROLLBACK_LABEL,
-    STEP_LABEL,
-    STEP_NUMBER_LABEL,
-    WORKFLOW_LABEL,
-    label_value,
-)
+from controller.core.names import CANCEL_ANNOTATION, FINALIZER, ROLLBACK_ANNOTATION
 from controller.core.plan import GraphError, Plan, build_plan
-from controller.core.status import Draft, Fault, Start
+from controller.core.status import Draft, Fault
 from controller.core.times import instant
 from controller.core.verdict import MalformedVerdictError
 from controller.gates.client import PolicyNotReadyError
 from controller.reconcilers.beginning import plan_workflow, validate_workflow
+from controller.reconcilers.creating import CreationRefusedError, create_attempt
 from controller.reconcilers.ending import monitor, roll_back
 from controller.reconcilers.objects import BY_OWNER
+from controller.reconcilers.ownership import adopt
 from controller.reconcilers.running import attempt_failed, cancel, run_steps
-from controller.reconcilers.scope import Document, Parts, Scope, owned_by
+from controller.reconcilers.scope import Document, Parts, Scope
 from controller.reconcilers.together import together
 
 _STAGES: dict[str, Callable[[Scope], Awaitable[None]]] = {
@@ -49,8 +40,7 @@ _STAGES: dict[str, Callable[[Scope], Awaitable[None]]] = {
     phases.ROLLING_BACK: roll_back,
 }
 # In these phases nothing runs that a cancel would have to wait for; executing looks after that itself.
-_CANCELLED_AT_ONCE = frozenset({phases.VALIDATING, phases.MONITORING})
-_FIRST_DELAY = 0.1
+_CANCELLED_AT_ONCE = frozenset({phases.PLANNING, phases.VALIDATING, phases.MONITORING})
 _DELETION_PATIENCE = timedelta(seconds=30)
 
 
@@ -73,10 +63,9 @@ class WorkflowReconciler:
         if workflow["metadata"].get("deletionTimestamp"):
             return await self._release(workflow)
         phase = (workflow.get("status") or {}).get("phase", phases.NEW)
+        workflow = await adopt(self._parts, workflow)
         if phase in phases.TERMINAL and not self._reopened(workflow, phase):
             return await self._expire(workflow)
-        if FINALIZER not in (workflow["metadata"].get("finalizers") or []):
-            workflow = await self._adopt(workflow)
         return await self._advance(workflow)
 
     # the one write
@@ -109,12 +98,19 @@ class WorkflowReconciler:
 
     async def _apply(self, scope: Scope) -> timedelta | None:
         draft, workflow = scope.draft, scope.workflow
-        status = draft.final()
-        if draft.changed(status):
-            workflow = await self._parts.workflows.write_status(workflow, status)
+        own = self._own(workflow) if draft.phase in phases.TERMINAL else []
+        if own:
+            draft.touched(attempts.touched(own))
+        workflow = await self._write(workflow, draft)
+        if draft.phase in phases.TERMINAL:
+            self._parts.audit.ended(workflow, own)
         for notice in draft.notices:
             self._parts.events.emit(workflow, "Warning" if notice.warning else "Normal", notice.reason, notice.message, "Reconcile")
-        await together(self._create(scope, start) for start in draft.starts)
+        try:
+            await together(create_attempt(scope, start) for start in draft.starts)
+        except CreationRefusedError as exc:
+            await self._creation_refused(scope, exc)
+            raise RetryableError(str(exc), delay=timedelta(0)) from exc
         for execution, reason in scope.cancels:
             await self._cancel(execution, reason)
         if draft.phase in phases.TERMINAL:
@@ -128,115 +124,45 @@ class WorkflowReconciler:
         draft.policy_problem = str(problem)
         if draft.phase == phases.NEW:
             draft.enter(phases.PLANNING)
+        draft.stop_clock()
         draft.wait(f"a policy decision: {problem}", "see /readyz of the controller, and the log of its OPA")
+        await self._write(workflow, draft)
+
+    async def _write(self, workflow: Document, draft: Draft) -> Document:
+        """Write the status, if it says anything new; answers the workflow as it is then."""
         status = draft.final()
-        if draft.changed(status):
-            await self._parts.workflows.write_status(workflow, status)
+        if not draft.changed(status):
+            return workflow
+        observer, began = self._parts.observer, time.perf_counter()
+        try:
+            written = await self._parts.workflows.write_status(workflow, status)
+        except ConflictError:
+            observer.status_conflict()
+            raise
+        except ApiError:
+            observer.status_failed()
+            raise
+        observer.status_written(time.perf_counter() - began)
+        observer.moved(workflow, written, draft.now)
+        return written
 
     # attempts
 
-    async def _create(self, scope: Scope, start: Start) -> None:
-        """Write C: create an attempt under its derived name; one that is ours already is gone on with."""
-        body = self._attempt_object(scope, start)
-        namespace = scope.workflow["metadata"]["namespace"]
-        kind = self._parts.executions.informer.kind
-        tries = self._parts.settings().child_creation_attempts
-        for turn in range(tries):
-            try:
-                self._parts.executions.informer.put(await self._parts.executions.cluster.create(kind, namespace, body))
-            except AlreadyExistsError:
-                await self._adopt_attempt(scope, start, body)
-                return
-            except (InvalidError, NotFoundError) as exc:
-                await self._creation_failed(scope, start, exc)
-                return
-            except ApiError as exc:
-                if turn == tries - 1:
-                    if isinstance(exc, ForbiddenError):
-                        # Not before: an API server that has just started refuses everything.
-                        await self._creation_failed(scope, start, exc)
-                    raise RetryableError(str(exc)) from exc
-                await asyncio.sleep(_FIRST_DELAY * 2**turn)
-            else:
-                return
-
-    async def _adopt_attempt(self, scope: Scope, start: Start, body: Document) -> None:
-        """Take over an attempt that exists: only if it is this workflow's and was made from the same spec."""
-        namespace = scope.workflow["metadata"]["namespace"]
-        found = await self._parts.executions.live(namespace, start.name)
-        ours = found is not None and found["spec"].get("specHash") == body["spec"]["specHash"]
-        if found is None or not ours or not owned_by(found, scope.workflow):
-            raise RetryableError(
-                f"KubernetesExecution {namespace}/{start.name} is another owner's leftover; it is waited for until it is gone",
-                delay=timedelta(seconds=1),
-            )
-
-    async def _creation_failed(self, scope: Scope, start: Start, exc: ApiError) -> None:
-        """An attempt that the API server will never accept: ask the failure gate what that leads to."""
-        workflow = self._parts.workflows.cached(scope.workflow["metadata"]["namespace"], scope.workflow["metadata"]["name"])
+    async def _creation_refused(self, scope: Scope, refused: CreationRefusedError) -> None:
+        """Ask the failure gate what an attempt that can never be created leads to."""
+        workflow, start = (
+            self._parts.workflows.cached(scope.workflow["metadata"]["namespace"], scope.workflow["metadata"]["name"]),
+            refused.start,
+        )
         if workflow is None:
             return
         now = self._parts.clock()
         fresh = Scope(self._parts, workflow, Draft(workflow, now), scope.plan, self._parts.gates.session(self._parts.facts, now))
-        error_type = "insufficient_permissions" if isinstance(exc, ForbiddenError) else "validation_error"
         if start.rollback:
-            fresh.draft.undo_failed(start.step, str(exc))
+            fresh.draft.undo_failed(start.step, str(refused))
         else:
-            await attempt_failed(fresh, start.step, None, Fault("step_creation_failed", str(exc), error_type, step=start.step))
+            await attempt_failed(fresh, start.step, None, Fault("step_creation_failed", str(refused), refused.error_type, step=start.step))
         await self._apply(fresh)
-        raise RetryableError(str(exc), delay=timedelta(0)) from exc
-
-    def _attempt_object(self, scope: Scope, start: Start) -> Document:
-        metadata, step = scope.workflow["metadata"], scope.graph.steps[start.step]
-        spec: Document = {
-            "workflowExecutionRef": {"name": metadata["name"], "uid": metadata["uid"]},
-            "stepNumber": start.step,
-            "stepName": step["name"],
-            "attempt": start.number,
-            "action": step["action"],
-            "parameters": step["parameters"],
-            "timeout": step.get("timeout") or (scope.spec.get("timeouts") or {}).get("step"),
-            "targetCluster": step.get("targetCluster"),
-            "undoOf": start.undo_of or None,
-            "overwrite": start.overwrite or None,
-        }
-        if start.parameters is not None:
-            spec |= {"action": start.parameters["action"], "parameters": start.parameters.get("parameters") or {}}
-        if start.rollback:
-            spec["timeout"] = start.timeout or None
-        else:
-            for key in ("preConditions", "postConditions"):
-                spec[key] = [c for c in step.get(key) or [] if not c.get("rego")] or None
-        spec = {key: value for key, value in spec.items() if value is not None}
-        spec["specHash"] = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
-        labels = {
-            WORKFLOW_LABEL: metadata["name"],
-            STEP_LABEL: label_value(step["name"]),
-            STEP_NUMBER_LABEL: str(start.step),
-        }
-        if start.rollback:
-            labels[ROLLBACK_LABEL] = "true"
-        kind, owner = self._parts.executions.informer.kind, self._parts.workflows.informer.kind
-        return {
-            "apiVersion": kind.api_version,
-            "kind": kind.kind,
-            "metadata": {
-                "name": start.name,
-                "namespace": metadata["namespace"],
-                "labels": labels,
-                "ownerReferences": [
-                    {
-                        "apiVersion": owner.api_version,
-                        "kind": owner.kind,
-                        "name": metadata["name"],
-                        "uid": metadata["uid"],
-                        "controller": True,
-                        "blockOwnerDeletion": True,
-                    }
-                ],
-            },
-            "spec": spec,
-        }
 
     async def _cancel(self, execution: Document, reason: str) -> None:
         if CANCEL_ANNOTATION in (execution["metadata"].get("annotations") or {}):
@@ -249,28 +175,25 @@ class WorkflowReconciler:
 
     # the two ends of an object's life
 
-    async def _adopt(self, workflow: Document) -> Document:
-        finalizers = [*(workflow["metadata"].get("finalizers") or []), FINALIZER]
-        workflow = await self._parts.workflows.patch_metadata(workflow, {"finalizers": finalizers})
-        self._parts.events.emit(workflow, "Normal", "WorkflowExecutionCreated", "accepted", "Reconcile")
-        return workflow
-
     async def _release(self, workflow: Document) -> timedelta | None:
         """Let a deleted workflow go: cancel what runs, wait for it (bounded), then remove the finalizer."""
         metadata = workflow["metadata"]
         if FINALIZER not in (metadata.get("finalizers") or []):
             return None
-        running = [e for e in self._parts.executions.informer.by_index(BY_OWNER, metadata["uid"]) if not attempts.has_ended(e)]
+        own = self._own(workflow)
+        running = [e for e in own if not attempts.has_ended(e)]
         waited = self._parts.clock() - instant(metadata["deletionTimestamp"])
         if running and waited < _DELETION_PATIENCE:
             for execution in running:
                 await self._cancel(execution, "its workflow is being deleted")
             return timedelta(seconds=1)
+        self._parts.audit.deleted(workflow, own)
         rest = [f for f in metadata["finalizers"] if f != FINALIZER]
         try:
             await self._parts.workflows.patch_metadata(workflow, {"finalizers": rest})
         except NotFoundError:
             return None
+        self._parts.observer.released()
         self._parts.events.emit(workflow, "Normal", "WorkflowExecutionDeleted", "released", "Delete")
         return None
 
@@ -292,6 +215,10 @@ class WorkflowReconciler:
             cluster = self._parts.workflows.cluster
             await cluster.delete(self._parts.workflows.informer.kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])
         return None
+
+    def _own(self, workflow: Document) -> list[Document]:
+        """Every attempt of a workflow, undo attempts included, that the cache shows."""
+        return self._parts.executions.informer.by_index(BY_OWNER, workflow["metadata"]["uid"])
 
     def _reopened(self, workflow: Document, phase: str) -> bool:
         return phase == phases.DEGRADED and ROLLBACK_ANNOTATION in (workflow["metadata"].get("annotations") or {})

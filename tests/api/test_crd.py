@@ -21,7 +21,7 @@ from controller.core.attempt import AttemptDraft
 from controller.core.names import canonical_action, canonical_members
 from controller.core.plan import build_plan
 from controller.core.status import Draft, Fault
-from controller.core.verdict import ConditionResult, Operation
+from controller.core.verdict import ActionVerdict, ConditionResult
 
 DATA = Path(__file__).parents[1] / "data"
 NOW = datetime(2026, 1, 31, 10, tzinfo=UTC)
@@ -201,15 +201,34 @@ def test_the_crd_keeps_everything_that_the_core_writes_about_a_workflow() -> Non
 def test_the_crd_keeps_everything_that_the_core_writes_about_an_attempt() -> None:
     draft = AttemptDraft({"metadata": {"name": "a"}, "spec": {}}, NOW)
     do = {"verb": "patch", "apiVersion": "v1", "kind": "ConfigMap", "namespace": "shop", "name": "c", "patchType": "json", "body": []}
-    operations = [Operation.model_validate({"do": do, "undo": do}), Operation.model_validate({"do": do, "undo": None})]
+    verdict = ActionVerdict.model_validate(
+        {
+            "decision": "allow",
+            "reasons": [],
+            "warnings": [],
+            "facts": [],
+            "operations": [{"do": do, "undo": do}, {"do": do, "undo": None}],
+            "conditions": [],
+            "service_account": "x-sa",
+            "executor": "api",
+            "timeout_seconds": 60,
+            "parameters_valid": True,
+            "resource_exists": True,
+            "reversible": True,
+        }
+    )
     draft.conditions("preConditionResults", [ConditionResult(type="there", required=True, passed=False, message="no")])
     draft.hold("validating", "waits")
-    draft.intend(operations, "x-sa", reversible=True, why_not="")
+    draft.without_policy("OPA is away")
+    away = draft.final()
+    draft.validated(verdict, {"decision": "allow", "reasons": [], "time": "2026-11-21T12:00:00.000Z"})
+    draft.rehearsed(verdict.operations)
+    draft.intend(verdict)
     draft.answered(0, NOW, version="7", uid="u")
     held = draft.final()
     draft.fail(Fault("timeout", "too late", remedy="wait longer"), NOW)
     schema = status_schema(KubernetesExecution)
-    for status in (held, draft.final()):
+    for status in (away, held, draft.final()):
         assert unknown(schema, status) == []
         KubernetesExecutionStatus.model_validate(status)
 

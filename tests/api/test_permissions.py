@@ -121,7 +121,7 @@ def test_the_shipped_settings_are_the_defaults() -> None:
     assert data.keys() == Settings().document().keys()
 
 
-@pytest.mark.parametrize(("overlay", "replicas"), [("local", 0), ("dev", 1), ("production", 1)])
+@pytest.mark.parametrize(("overlay", "replicas"), [("local", 0), ("dev", 1), ("production", 2)])
 def test_an_overlay_says_how_many_controllers_there_are(overlay: str, replicas: int) -> None:
     assert by_name(overlay, "Deployment")["workflow-controller"]["spec"]["replicas"] == replicas
 
@@ -157,7 +157,7 @@ def test_the_controller_has_no_right_to_what_it_does_not_do_yet() -> None:
         *by_name("local", "Role")["workflow-controller"]["rules"],
     ]
     rights = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
-    assert not {resource for resource, _ in rights} & {"remediationrequests", "aianalyses", "leases", "workflowapprovals/status"}
+    assert not {resource for resource, _ in rights} & {"aianalyses", "workflowapprovals/status", "remediationrequests/status"}
     writing = {(resource, verb) for resource, verb in rights if verb not in {"get", "list", "watch"}}
     assert writing == {
         ("workflowexecutions", "patch"),
@@ -174,6 +174,8 @@ def test_the_controller_has_no_right_to_what_it_does_not_do_yet() -> None:
         ("configmaps", "create"),
         ("configmaps", "patch"),
         ("configmaps", "delete"),
+        ("leases", "create"),
+        ("leases", "update"),
     }
 
 

@@ -53,7 +53,7 @@ def test_a_degraded_workflow_may_still_be_rolled_back() -> None:
 def test_every_phase_of_the_table_can_be_reached_from_a_new_workflow() -> None:
     reached, waiting = {phases.NEW}, [phases.NEW]
     while waiting:
-        for after in phases.TRANSITIONS[waiting.pop()] - reached:
+        for after in set(phases.TRANSITIONS[waiting.pop()]) - reached:
             reached.add(after)
             waiting.append(after)
     assert reached == set(phases.TRANSITIONS)

@@ -105,11 +105,24 @@ async def test_only_an_attempt_may_preview(as_controller: Cluster) -> None:
 
 @pytest.mark.parametrize(
     ("verb", "reason", "message"),
-    [("alerts", "not_implemented", "alerts are not read yet"), ("history", "not_configured", "there is no audit store")],
+    [("alerts", "not_configured", "there is no Alertmanager"), ("history", "not_configured", "there is no audit store")],
 )
-async def test_a_source_that_is_not_there_yet_says_so(as_controller: Cluster, verb: str, reason: str, message: str) -> None:
+async def test_a_source_that_is_not_there_says_so(as_controller: Cluster, verb: str, reason: str, message: str) -> None:
     got = await ask(as_controller, None, verb=verb)
     assert (got["available"], got["reason"], got["message"]) == (False, reason, message)
+
+
+async def test_a_history_is_answered_by_the_source_that_was_given(as_controller: Cluster) -> None:
+    class Past:
+        """Knows of one attempt."""
+
+        async def history(self, request: FactRequest) -> dict[str, Any]:
+            return {"available": True, "found": True, "items": [{"action": request.action}]}
+
+    facts = FactGatherer(as_controller, Ledger(), deadline=5, observe=lambda *_: None, history=Past())
+    wanted = FactRequest(id="it", verb="history", action="scale_deployment")
+    got = (await facts.read([wanted], identity=None, fresh=False))["it"]
+    assert got["items"] == [{"action": "scale_deployment"}]
 
 
 async def test_a_server_that_never_answers_is_unknown_after_the_deadline() -> None:

@@ -116,6 +116,35 @@ class Trials:
         return {(m[2], m[1], m[3]): float(m[4]) for m in found}
 
 
+def _decided(asked: str, *, revision: str = "r") -> Decided:
+    """A decision that was never had, for what the recorder does with one."""
+    verdict = DispatchVerdict(
+        decision=Decision.ALLOW,
+        reasons=[],
+        warnings=[],
+        facts=[],
+        start=[],
+        hold=[],
+        skip=[],
+        block=[],
+        max_parallel=1,
+        conditions=[],
+        adjustments=[],
+    )
+    return Decided(
+        gate="dispatch",
+        asked=asked,
+        now="2026-11-21T12:00:00Z",
+        revision=revision,
+        requests={},
+        identity=None,
+        fresh=False,
+        decision_id="d",
+        input_digest="",
+        verdict=verdict,
+    )
+
+
 @asynccontextmanager
 async def trying(opa_with: OpaWith, *texts: str, pause: float = 60, running: bool = True) -> AsyncIterator[Trials]:
     files = {f"{number}.rego": text for number, text in enumerate(texts)}
@@ -285,9 +314,7 @@ async def test_an_answer_that_is_no_list_of_lines_is_an_error(opa_with: OpaWith)
 
 async def test_a_question_of_another_policy_set_is_dropped_and_counted(opa_with: OpaWith) -> None:
     async with trying(opa_with, FINE) as trials:
-        trials.recorder.submit(
-            Decided("dispatch", '{"gate":"dispatch","facts":{}}', "2026-11-21T12:00:00Z", "older", {}, None, fresh=False)
-        )
+        trials.recorder.submit(_decided('{"gate":"dispatch","facts":{}}', revision="older"))
         await until(trials.errors)
         assert trials.errors() == {"outdated": 1}
         await trials.of("fine")
@@ -304,13 +331,13 @@ async def test_very_long_questions_do_not_fill_the_memory(opa_with: OpaWith) -> 
     async with trying(opa_with, FINE, running=False) as trials:
         asked = " " * (10 << 20)
         for _ in range(2):
-            trials.recorder.submit(Decided("dispatch", asked, "2026-11-21T12:00:00Z", "r", {}, None, fresh=False))
+            trials.recorder.submit(_decided(asked))
         assert trials.errors() == {"queue_full": 1}
 
 
 async def test_what_breaks_inside_ends_one_question_and_not_the_trials(opa_with: OpaWith) -> None:
     async with trying(opa_with, FINE) as trials:
-        trials.recorder.submit(Decided("dispatch", "no question", "2026-11-21T12:00:00Z", "r", {}, None, fresh=False))
+        trials.recorder.submit(_decided("no question"))
         await trials.decide()
         await trials.of("fine", evaluated=1)
         assert trials.errors() == {"internal": 1}
@@ -328,7 +355,7 @@ async def test_an_opa_that_is_gone_is_no_fault_of_a_package(opa_with: OpaWith) -
                 tell=lambda *_: pytest.fail("nothing was said"),
                 observer=trials.metrics,
             )
-            recorder.submit(Decided("dispatch", '{"gate":"dispatch","facts":{}}', "2026-11-21T12:00:00Z", "r", {}, None, fresh=False))
+            recorder.submit(_decided('{"gate":"dispatch","facts":{}}'))
             task = asyncio.create_task(recorder.run())
             await until(trials.errors)
             task.cancel()

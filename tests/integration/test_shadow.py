@@ -8,13 +8,13 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from support.controller import ControllerProcess
 from support.patience import until
-from support.workflows import NAMESPACE, SYSTEM, World, config_map, delete, phase, tell, told, workflow, write
+from support.team import policy
+from support.workflows import NAMESPACE, World, config_map, phase, tell, told, workflow, write
 
-from controller.cluster.kinds import CONFIG_MAP, EVENT
+from controller.cluster.kinds import EVENT
 from controller.local.api import Api
 from controller.local.plane import Plane
 
@@ -39,25 +39,9 @@ NEVER_ENDS = """deny contains "lost" if {
 async def on_trial(world: World, rules: Mapping[str, str]) -> AsyncIterator[str]:
     """One package on trial for each gate that is named, in one ConfigMap; answers the packages' name once they are active."""
     name = f"trial_{secrets.token_hex(4)}"
-    document = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name.replace("_", "-"), "labels": {"kubernaut.ai/policy": "rego"}},
-        "data": {f"{gate}.rego": f"package kubernaut.shadow.{gate}.{name}\n\n{text}" for gate, text in rules.items()},
-    }
-    system = world.within(SYSTEM)
-    await system.create(document)
-    try:
-        found = await system.until(CONFIG_MAP, document["metadata"]["name"], lambda c: status_of(c).get("state") in {"active", "rejected"})
-        assert status_of(found)["state"] == "active", status_of(found)
+    files = {f"{gate}.rego": f"package kubernaut.shadow.{gate}.{name}\n\n{text}" for gate, text in rules.items()}
+    async with policy(world, files, name.replace("_", "-")):
         yield name
-    finally:
-        await delete(system, CONFIG_MAP, document["metadata"]["name"])
-
-
-def status_of(found: Mapping[str, Any]) -> dict[str, Any]:
-    annotations = (found.get("metadata") or {}).get("annotations") or {}
-    return dict(json.loads(annotations.get("kubernaut.ai/policy-status", "{}")))
 
 
 def counted(plane: Plane, admin: Api, metric: str, **labels: str) -> dict[str, float]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from support.team import ruled
 from support.workflows import (
     CONFIG,
-    SYSTEM,
     World,
     chain,
     config_map,
@@ -26,38 +23,9 @@ from support.workflows import (
 )
 
 from controller.cluster.client import Cluster
-from controller.cluster.kinds import CONFIG_MAP, EXECUTION, WORKFLOW
+from controller.cluster.kinds import EXECUTION, WORKFLOW
 
 Document = dict[str, Any]
-
-
-def is_active(found: Document) -> bool:
-    """Tell whether a policy decides."""
-    return '"state": "active"' in (found["metadata"].get("annotations") or {}).get("kubernaut.ai/policy-status", "")
-
-
-@asynccontextmanager
-async def ruled(world: World, gate: str, rule: str) -> AsyncIterator[Callable[[], Any]]:
-    """A team's rule about this test's namespace only; yields what takes it away again."""
-    name = f"team-{secrets.token_hex(4)}"
-    condition = f'input.workflow.metadata.namespace == "{world.namespace}"'
-    module = f"package kubernaut.rules.{gate}.{name.replace('-', '_')}\n\n{rule} if {condition}\n"
-    body = {"metadata": {"name": name, "labels": {"kubernaut.ai/policy": "rego"}}, "data": {"rule.rego": module}}
-    system = world.within(SYSTEM)
-    await system.cluster.create(CONFIG_MAP, SYSTEM, body)
-    gone = False
-
-    async def lift() -> None:
-        nonlocal gone
-        gone = True
-        await system.cluster.delete(CONFIG_MAP, SYSTEM, name)
-
-    try:
-        await system.until(CONFIG_MAP, name, is_active)
-        yield lift
-    finally:
-        if not gone:
-            await lift()
 
 
 async def test_a_step_that_outlives_its_own_time_is_ended_as_a_timeout_and_says_what_it_waited_for(world: World) -> None:

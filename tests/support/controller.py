@@ -25,7 +25,7 @@ class ControllerProcess:
     def __init__(self, plane: Plane, log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.plane = plane
         self.log = log
-        self.environment = {**os.environ, **(environment or {})}
+        self.environment = {**os.environ, "PHASEGATE_AUDIT_DIR": str(log.with_suffix(".audit")), **(environment or {})}
         self.flags: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
 
