@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
+from cachetools import LRUCache, TTLCache
 from opa_client.opa_async import AsyncOpaClient
 
 from controller.core import verdict as verdicts
@@ -32,7 +33,11 @@ NOBODY = ""
 _LARGEST_ANSWER = 8 << 20
 _FACTS_SHOWN = 10
 _LONGEST_FACT = 256
-_PER_ATTEMPT_GATES = frozenset({"action", "verify"})
+_REMEMBERED = 4096
+# How long `verify` is asked without a guess after it wanted something else than `action`: a team's rule may want more at one of them.
+_UNLIKE_SECONDS = 60.0
+_ACTION, _VERIFY = "action", "verify"
+_PER_ATTEMPT_GATES = frozenset({_ACTION, _VERIFY})
 
 # (gate, decision, code, seconds) of every decision that counts, and of every failure to get one.
 DecisionObserver = Callable[[str, str, str, float], None]
@@ -120,6 +125,14 @@ class Decided:
     def reasons(self) -> list[dict[str, Any]]:
         """The verdict's reasons, as status keeps them."""
         return [reason_document(r) for r in self.verdict.reasons]
+
+
+@dataclass(frozen=True, slots=True)
+class _Likely:
+    """The facts that a gate wanted when it was last asked about the same thing, and as whom they were read."""
+
+    requests: Mapping[str, FactRequest]
+    identity: str | None
 
 
 # Told of every decision that counts, before it is acted upon: it must be quick and must not fail.
@@ -234,6 +247,8 @@ class GateClient:
         self._opa = _Opa(host=host, port=port, ssl=ssl, token=token, retries=0, timeout=deadline.total_seconds())
         self._observe = observe
         self._followers: list[Follower] = []
+        self._likely: MutableMapping[tuple[str, str], _Likely] = LRUCache(maxsize=_REMEMBERED)
+        self._unlike: MutableMapping[str, bool] = TTLCache(maxsize=16, ttl=_UNLIKE_SECONDS)
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
@@ -295,6 +310,20 @@ class GateClient:
         """Tell ``follower`` of every decision that counts from now on."""
         self._followers.append(follower)
 
+    def likely(self, gate: str, about: str) -> _Likely | None:
+        """What a gate will want to know, judging by the last time; what is new to `verify` is judged by what `action` wanted."""
+        found = self._likely.get((gate, about))
+        if found is None and gate == _VERIFY and gate not in self._unlike:
+            found = self._likely.get((_ACTION, about))
+        return found
+
+    def wanted(self, gate: str, about: str, wanted: _Likely, guessed: _Likely | None) -> None:
+        """Learn what a gate wanted to know, and that it could not be guessed."""
+        if guessed is not None and (gate, about) not in self._likely:
+            self._unlike[gate] = True
+        if wanted.requests:
+            self._likely[gate, about] = wanted
+
     def decided(self, decided: Decided) -> None:
         """Pass a decision on."""
         for follower in self._followers:
@@ -314,7 +343,7 @@ class Session:
         self.now = now
         self.revision: str | None = None
 
-    async def ask(self, gate: str, model: type[V], question: Mapping[str, Any], *, fresh: bool = False) -> Answer[V]:
+    async def ask(self, gate: str, model: type[V], question: Mapping[str, Any], *, fresh: bool = False, about: str = "") -> Answer[V]:
         """Ask a gate until every fact that it wants is answered; only that verdict counts.
 
         Args:
@@ -322,6 +351,8 @@ class Session:
             model: the verdict that this gate gives.
             question: the document without contract, gate, now and facts.
             fresh: read facts past every cache (after an operation).
+            about: what the question is about, in a word. The facts that were wanted the last time are then read before the gate is
+                asked for the first time; if it wants just these, one round is saved, and if not, it is asked as if none had been read.
 
         Raises:
             PolicyNotReadyError: there is no decision.
@@ -331,6 +362,13 @@ class Session:
         document: dict[str, Any] = {"contract": CONTRACT, "gate": gate, "now": stamp(self.now), **question, "facts": {}}
         requests: dict[str, FactRequest] = {}
         began = asyncio.get_running_loop().time()
+        likely = self._client.likely(gate, about) if about else None
+        if likely is not None:
+            document["facts"] = await self._facts.read(list(likely.requests.values()), identity=likely.identity, fresh=fresh)
+            answer = await self._once(gate, model, document)
+            if {r.id: r for r in answer.facts} == likely.requests and _identity(gate, answer) == likely.identity:
+                return self._decided(document, answer, likely, fresh=fresh, began=began)
+            document["facts"] = {}
         for _ in range(MAX_ROUNDS + 1):
             answer = await self._once(gate, model, document)
             wanted = {request.id: request for request in answer.facts}
@@ -339,19 +377,34 @@ class Session:
                 raise PolicyNotReadyError(gate, "a fact's request changed its content between two rounds", "facts")
             new = [wanted[i] for i in wanted.keys() - requests.keys()]
             if not new:
-                self._observe(gate, answer, asyncio.get_running_loop().time() - began)
-                asked = json.dumps({k: v for k, v in document.items() if k != "now"}, sort_keys=True, separators=(",", ":"), default=str)
-                digest, identity = hashlib.sha256(asked.encode()).hexdigest()[:16], _identity(gate, answer)
-                decided = Decided(
-                    gate, asked, document["now"], self.revision or "", requests, identity, fresh, secrets.token_hex(8), digest, answer
-                )
-                self._client.decided(decided)
-                return Answer(gate, answer, decided.revision, decided.decision_id, digest, document["facts"])
+                found = _Likely(requests, _identity(gate, answer))
+                if about:
+                    self._client.wanted(gate, about, found, likely)
+                return self._decided(document, answer, found, fresh=fresh, began=began)
             document["facts"] |= await self._facts.read(new, identity=_identity(gate, answer), fresh=fresh)
             requests |= wanted
         self._failed(gate, "facts", began)
         ids = ", ".join(sorted(request.id for request in new))
         raise PolicyNotReadyError(gate, f"facts are still asked for after {MAX_ROUNDS} rounds: {ids}", "facts")
+
+    def _decided(self, document: Mapping[str, Any], answer: V, read: _Likely, *, fresh: bool, began: float) -> Answer[V]:
+        gate: str = document["gate"]
+        self._observe(gate, answer, asyncio.get_running_loop().time() - began)
+        asked = json.dumps({k: v for k, v in document.items() if k != "now"}, sort_keys=True, separators=(",", ":"), default=str)
+        decided = Decided(
+            gate=gate,
+            asked=asked,
+            now=document["now"],
+            revision=self.revision or "",
+            requests=read.requests,
+            identity=read.identity,
+            fresh=fresh,
+            decision_id=secrets.token_hex(8),
+            input_digest=hashlib.sha256(asked.encode()).hexdigest()[:16],
+            verdict=answer,
+        )
+        self._client.decided(decided)
+        return Answer(gate, answer, decided.revision, decided.decision_id, decided.input_digest, document["facts"])
 
     async def _once(self, gate: str, model: type[V], document: Mapping[str, Any]) -> V:
         began = asyncio.get_running_loop().time()

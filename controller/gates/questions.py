@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -113,3 +115,15 @@ def attempt_document(execution: Json, *, owned: bool) -> Attempt:
 def _operation_document(operation: Json) -> dict[str, Any]:
     kept = ("do", "undo", "sentAt", "answeredAt", "resourceVersionBefore", "resourceVersionAfter", "uid")
     return {key: operation[key] for key in kept if operation.get(key) is not None}
+
+
+def task_of(question: Json) -> str:
+    """A digest of what a question about a step's work is about, as far as its facts hang on it: where, what, to what, there or back."""
+    workflow, step = question.get("workflow") or {}, question["step"]
+    task = {
+        "namespace": (workflow.get("metadata") or {}).get("namespace", ""),
+        "action": step["action"],
+        "parameters": step["parameters"],
+        "undo": "undo" in question,
+    }
+    return hashlib.sha256(json.dumps(task, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -45,7 +45,8 @@ async def monitor(scope: Scope) -> None:
         draft.fail(fault_of(answer, "monitoring_failed"))
     else:
         done = draft.final()["completedSteps"]
-        draft.complete(verdict.outcome, f"{done} of {draft.status['totalSteps']} steps completed, outcome {verdict.outcome}")
+        told = f"{done} of {draft.status['totalSteps']} steps completed, outcome {verdict.outcome}"
+        draft.complete(verdict.outcome, _with_warnings(told, answer))
 
 
 def _result(scope: Scope, verdict: MonitoringVerdict, *, outcome: str) -> None:
@@ -181,8 +182,8 @@ def _start_of_undo(scope: Scope, number: int, undos: dict[int, list[Document]]) 
 def _finish(scope: Scope, answer: Answer[RollbackVerdict], *, stopped: str) -> None:
     draft = scope.draft
     undone = _in_order(draft, "rolled_back")
-    kept = _in_order(draft, "rollback_failed")
-    told = "; ".join([f"undone: {_listed(undone)}; not undone: {_listed(kept)}", *(w.message for w in answer.verdict.warnings)])
+    kept = _in_order(draft, "rollback_failed") + (answer.verdict.undo if stopped else [])
+    told = _with_warnings(f"undone: {_listed(undone)}; not undone: {_listed(kept)}", answer)
     if stopped or kept:
         fault = Fault(
             "rollback_failed",
@@ -194,6 +195,10 @@ def _finish(scope: Scope, answer: Answer[RollbackVerdict], *, stopped: str) -> N
         return
     draft.enter(phases.ROLLED_BACK, told)
     draft.notices.append(Notice("RollbackCompleted", told))
+
+
+def _with_warnings(told: str, answer: Answer[Any]) -> str:
+    return "; ".join([told, *(warning.message for warning in answer.verdict.warnings)])
 
 
 def _in_order(draft: Draft, status: str) -> list[int]:

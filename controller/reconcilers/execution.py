@@ -31,7 +31,7 @@ from controller.core.status import Fault
 from controller.core.verdict import ActionVerdict, Decision, MalformedVerdictError, OperationRequest, VerifyVerdict
 from controller.execute.operations import ForbiddenOperationError, Operator
 from controller.gates.client import Answer, FactSource, GateClient, PolicyNotReadyError
-from controller.gates.questions import attempt_document, workflow_document
+from controller.gates.questions import attempt_document, task_of, workflow_document
 from controller.reconcilers.objects import BY_OWNER, Objects
 from controller.reconcilers.refusals import (
     RIGHTS_PATIENCE,
@@ -245,7 +245,7 @@ class _Run:
         session = self._parts.gates.session(self._parts.facts, self._parts.clock())
         question = self._question()
         try:
-            answer = await session.ask("verify", VerifyVerdict, question, fresh=True)
+            answer = await session.ask("verify", VerifyVerdict, question, fresh=True, about=task_of(question))
         except RetryableError as exc:
             # Without a verdict there is no end; but what was answered is known now, and has to be on record.
             self._draft.hold(attempts.VERIFYING, f"a policy decision: {exc}")
@@ -272,7 +272,7 @@ class _Run:
         if self._undoing:
             question["undo"] = await self._recorded_undo()
         session = self._parts.gates.session(self._parts.facts, self._draft.now)
-        return await session.ask("action", ActionVerdict, question)
+        return await session.ask("action", ActionVerdict, question, about=task_of(question))
 
     async def _recorded_undo(self) -> list[Document]:
         """What takes the other attempt back: its recorded undo operations, last first, only those that were sent."""

@@ -16,6 +16,7 @@ from controller.core.status import MAX_MESSAGE
 from controller.core.verdict import ActionVerdict, Decision
 from controller.execute.operations import Operator
 from controller.gates.client import Answer, reason_document
+from controller.gates.questions import task_of
 from controller.reconcilers.scope import Document, Scope
 from controller.reconcilers.together import together
 
@@ -68,7 +69,8 @@ async def rehearse(scope: Scope, plan: Plan) -> list[Rehearsed]:
         async with turns:
             began = scope.parts.clock()
             for _ in range(_TRIES):
-                answer = await scope.session.ask("action", ActionVerdict, {"workflow": workflow, "step": step})
+                question = {"workflow": workflow, "step": step}
+                answer = await scope.session.ask("action", ActionVerdict, question, about=task_of(question))
                 allowed = answer.verdict.decision is Decision.ALLOW
                 errors, moved = await _errors(scope, answer.verdict) if allowed else (_unread(answer), False)
                 if not moved:

@@ -194,3 +194,67 @@ async def test_an_evaluation_past_its_deadline_ends_in_opa_too(opa_with: OpaWith
         # Left alone it would take minutes. OPA counts a request when it has ended.
         await until(lambda: b'handler="v1/data"' in Api(url).get("/metrics").body, what="the end of the evaluation")
     assert seen == [("error", "timeout")]
+
+
+# The facts that were wanted the last time.
+
+
+class Wants:
+    """An OPA whose gate wants these facts before it allows; it counts the questions."""
+
+    def __init__(self, *wanted: Document) -> None:
+        self.wanted = wanted
+        self.questions = 0
+
+    def __call__(self, question: Document) -> Document:
+        self.questions += 1
+        missing = {fact["id"] for fact in self.wanted} - question["facts"].keys()
+        return answer(verdict("wait" if missing else "allow", *self.wanted))
+
+
+async def asked_twice(opa: Wants, facts: Facts, between: Callable[[], None] = lambda: None) -> None:
+    """Ask about the same thing twice; both times the whole answer counts."""
+    async with session(opa, facts) as asking:
+        for turn in range(2):
+            got = await asking.ask("completion", CompletionVerdict, {"step": {}}, about="the same")
+            assert got.verdict.decision is Decision.ALLOW
+            assert got.facts.keys() == {fact["id"] for fact in opa.wanted}
+            if not turn:
+                between()
+
+
+async def test_what_was_wanted_the_last_time_is_read_before_the_gate_is_asked_again() -> None:
+    opa, facts = Wants(read("a"), read("b")), Facts()
+    await asked_twice(opa, facts)
+    assert opa.questions == 2 + 1
+    assert [sorted(names) for names in facts.asked] == [["a", "b"], ["a", "b"]], "read anew, never remembered"
+
+
+@pytest.mark.parametrize(
+    "then", [(read("a"), read("c")), (read("a"), read("b"), read("c")), (read("a"),), (read("a"), read("b", namespace="other")), ()]
+)
+async def test_a_gate_that_wants_something_else_is_asked_as_if_nothing_had_been_read(then: tuple[Document, ...]) -> None:
+    opa, facts = Wants(read("a"), read("b")), Facts()
+    seen: list[set[str]] = []
+
+    def noticing(question: Document) -> Document:
+        seen.append(set(question["facts"]))
+        return opa(question)
+
+    def change() -> None:
+        opa.wanted = then
+
+    async with session(noticing, facts) as asking:
+        await asking.ask("completion", CompletionVerdict, {"step": {}}, about="the same")
+        change()
+        got = await asking.ask("completion", CompletionVerdict, {"step": {}}, about="the same")
+    assert got.facts.keys() == {fact["id"] for fact in then}
+    assert seen[3] == set(), "the guess is forgotten"
+
+
+async def test_nothing_is_guessed_where_nothing_is_said_of_what_it_is_about() -> None:
+    opa, facts = Wants(read("a")), Facts()
+    async with session(opa, facts) as asking:
+        for _ in range(2):
+            await asking.ask("completion", CompletionVerdict, {"step": {}})
+    assert opa.questions == 4
