@@ -185,7 +185,6 @@ class ConditionRecord(Status):
     message: Text | None = Field(default=None, description="What was found.")
     evaluation_time: Time | None = Field(default=None, description="When this was first found.")
     attempts: Count | None = Field(default=None, description="How often the finding changed.")
-    since: Time | None = Field(default=None, description="Since when it is unmet.")
 
 
 ConditionRecords = Annotated[list[ConditionRecord], Field(max_length=64)]
@@ -200,7 +199,6 @@ class KubernetesExecutionStatus(Status):
     observed_generation: Annotated[int, Field(ge=0, le=2**53)] | None = Field(default=None, description="Generation of the spec seen last.")
     start_time: Time | None = Field(default=None, description="When it was first seen.")
     completion_time: Time | None = Field(default=None, description="When it ended.")
-    message: Text | None = Field(default=None, description="For people: what happens.")
     conditions: Conditions | None = Field(default=None, description="Conditions, as every Kubernetes status has them.")
     validation_results: AttemptValidation | None = Field(default=None, description="What was found before anything was sent.")
     execution_results: ExecutionResults | None = Field(default=None, description="What came of it.")

@@ -102,12 +102,12 @@ class ApprovalDecision(Status):
 
     approver: UserName = Field(description="Who decided.")
     decision: Word = Field(description="Approved or Rejected.")
-    time: Time | None = Field(default=None, description="When it was seen.")
+    time: Time | None = Field(default=None, description="When they decided; of an annotation, when it was first seen.")
     comment: Text | None = Field(default=None, description="What they said about it.")
     groups: list[UserName] | None = Field(default=None, max_length=64, description="The groups that they decided as a member of.")
     plan_hash: Digest | None = Field(default=None, description="The plan that they decided about.")
     workflow_uid: Digest | None = Field(default=None, description="The workflow that they decided about.")
-    source: Label | None = Field(default=None, description="The WorkflowApproval's name, or annotation.")
+    source: Label | None = Field(default=None, description="How they decided: WorkflowApproval or annotation.")
 
 
 class Approval(Status):
@@ -141,7 +141,6 @@ class StepStatus(Status):
     action: Word = Field(description="Its action, in canonical spelling.")
     status: StepState = Field(description="How far it is.")
     attempts: Count | None = Field(default=None, description="How many attempts have begun.")
-    attempt: Count | None = Field(default=None, description="Counter of the current attempt, from 0.")
     retries_attempted: Count | None = Field(default=None, description="How many of them were retries.")
     next_retry_time: Time | None = Field(default=None, description="When it is tried again.")
     start_time: Time | None = Field(default=None, description="When the current attempt began.")
@@ -238,7 +237,7 @@ class WorkflowExecutionStatus(Status):
     )
     condition_since: ConditionSince | None = Field(default=None, description="`<step>/<type>` to since when that condition is unmet.")
     clock_stopped_since: Time | None = Field(
-        default=None, description="Since when no time limit runs: it waits for a person, is suspended, or no decision can be had."
+        default=None, description="Since when no time limit of its phase runs: it waits for a person, or no decision can be had."
     )
     uncounted: Word | None = Field(default=None, description="How much of the time since its phase began counts against no limit.")
     gates: GateRecords | None = Field(default=None, description="The last verdict of each gate.")

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -25,9 +24,6 @@ from controller.cluster.kinds import EVENT
 log = logging.getLogger(__name__)
 
 EventType = Literal["Normal", "Warning"]
-DropObserver = Callable[[str], None]
-"""Called with why an Event was dropped: ``queue_full`` or ``refused``."""
-
 _QUEUED = 1000
 _REMEMBERED = 4096
 _REMEMBERED_SECONDS = 1800.0
@@ -52,12 +48,10 @@ class _Event:
 class EventRecorder:
     """Says what happened to an object; ``run`` must be running for it to be heard."""
 
-    def __init__(self, cluster: Cluster, component: str, *, instance: str = "", observer: DropObserver | None = None) -> None:
+    def __init__(self, cluster: Cluster, component: str) -> None:
         self.dropped = 0
         self._cluster = cluster
         self._component = component
-        self._instance = instance or component
-        self._observer = observer
         self._queue: asyncio.Queue[_Event] = asyncio.Queue(_QUEUED)
         self._counts: TTLCache[tuple[str, str], int] = TTLCache(_REMEMBERED, _REMEMBERED_SECONDS)
 
@@ -86,7 +80,7 @@ class EventRecorder:
         try:
             self._queue.put_nowait(event)
         except asyncio.QueueFull:
-            self._drop("queue_full")
+            self.dropped += 1
 
     async def run(self) -> None:
         """Write queued Events until cancelled."""
@@ -95,7 +89,7 @@ class EventRecorder:
             try:
                 await self._write(event)
             except ApiError as exc:
-                self._drop("refused")
+                self.dropped += 1
                 log.debug("event_dropped", extra={"fields": {"reason": event.reason, "error": str(exc)}})
             finally:
                 self._queue.task_done()
@@ -142,10 +136,5 @@ class EventRecorder:
             "lastTimestamp": event.at,
             "source": {"component": self._component},
             "reportingComponent": self._component,
-            "reportingInstance": self._instance,
+            "reportingInstance": self._component,
         }
-
-    def _drop(self, why: str) -> None:
-        self.dropped += 1
-        if self._observer is not None:
-            self._observer(why)

@@ -196,12 +196,18 @@ class AttemptDraft:
         self.status["phase"] = phase
         self._results(message=message[:MAX_MESSAGE])
 
-    def intend(self, verdict: ActionVerdict) -> None:
-        """K1: every operation with its way back, and the intent to send the first."""
+    def intend(self, verdict: ActionVerdict, versions: Sequence[str] = ()) -> None:
+        """K1: every operation with its way back, and the intent to send the first.
+
+        ``versions`` are the resourceVersions that the targets had when the operations were rehearsed, "" where there was none.
+        """
         self._begin()
         self.status["phase"] = EXECUTING
         self.status["serviceAccount"] = verdict.service_account
         entries = [_entry(operation) for operation in verdict.operations]
+        for entry, version in zip(entries, versions, strict=False):
+            if version:
+                entry["resourceVersionBefore"] = version
         if entries:
             entries[0]["sentAt"] = stamp(self.now)
         self._results(operations=entries, startTime=stamp(self.now), message=None)

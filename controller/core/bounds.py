@@ -13,6 +13,8 @@ LIMIT = 250 * 1024
 """Bytes of JSON. The promise is 256 KiB; the rest is for what the API server writes differently."""
 
 _FEW_STEPS = 100
+# So few steps cannot fill it, whatever their texts: each text has a bound of its own.
+_NEVER_TOO_MANY = 20
 _OVER = frozenset({"completed", "skipped", "failed", "blocked"})
 _TAKEN_BACK = frozenset({"rolled_back", "rollback_failed"})
 _TEXTS = ("message", "errorMessage", "remedy")
@@ -27,7 +29,7 @@ def fit(status: Json) -> Json:
     What is cut: long texts of steps that are over, dry-run results of steps that would succeed, then uids and times, then all texts of
     steps that went well, then the names of attempts, which the label `kubernaut.ai/step-number` finds.
     """
-    if len(status.get("stepStatuses") or []) <= _FEW_STEPS:
+    if len(status.get("stepStatuses") or []) <= _NEVER_TOO_MANY:
         return status
     for cut in _CUTS:
         if len(json.dumps(status, separators=(",", ":"), ensure_ascii=False).encode()) <= LIMIT:

@@ -250,7 +250,7 @@ def _attempt_verified(status: Mapping[str, Any]) -> Triple | None:
     said = "; ".join(f"{c['conditionType']}: {c.get('message', '')}" for c in unmet)
     match str(status.get("phase", "")).lower():
         case "completed":
-            return "True", "Proven", ""
+            return ("True", "Proven", "") if "verify" in (status.get("gates") or {}) else None
         case "failed":
             return ("False", "NotProven", said) if unmet else None
         case "verifying":

@@ -159,6 +159,8 @@ class Draft:
 
     def fail(self, fault: Fault, phase: str = phases.FAILED) -> None:
         """End the workflow badly, in ``phase``."""
+        if self.phase == phases.VALIDATING and fault.reason != "cancelled":
+            self.notices.append(Notice("WorkflowValidationFailed", f"{fault.reason}: {fault.message}", warning=True))
         self.blame(fault)
         self.enter(phase, fault.message)
         if fault.remedy:

@@ -102,7 +102,9 @@ class Verdict(_Answer):
     failure_reason: Code | None = Field(default=None, description="With deny: the `failureReason` of the workflow.")
     error_type: ErrorType | None = Field(default=None, description="With deny: the `errorType` of the workflow or attempt.")
     next_check_seconds: float | int | None = Field(default=None, description="With wait: when to ask again.")
-    time_counts: bool = Field(default=True, description="With wait: false where the workflow's time limits stand still meanwhile.")
+    time_counts: bool = Field(
+        default=True, description="With wait of planning, safety, approval or dispatch: false where time limits stand still meanwhile."
+    )
 
     @property
     def why(self) -> str:

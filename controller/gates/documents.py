@@ -93,7 +93,6 @@ class WorkflowStatus(TypedDict, total=False):
     strategy: str
     totalSteps: int
     completedSteps: int
-    skippedSteps: int
     failedStep: int
     failureReason: str
     startTime: str

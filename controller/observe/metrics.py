@@ -193,7 +193,7 @@ class Metrics:
     def _gate_metrics(self) -> None:
         self._codes = FirstWords(_CODES)
         self.gate_decisions = self._counter("gate_decisions", "Verdicts", gate=(), decision=(), code=())
-        self.gate_latency = self._histogram("gate_latency_seconds", "Time a verdict takes, facts apart", _FAST_BUCKETS, gate=())
+        self.gate_latency = self._histogram("gate_latency_seconds", "Time a verdict takes, its facts included", _FAST_BUCKETS, gate=())
         self._trial_words = FirstWords(_TRIAL_WORDS)
         self.shadow_decisions = self._counter(
             "shadow_decisions", "What policies on trial would have said", gate=(), policy=(), effect=(), code=()

@@ -99,7 +99,6 @@ async def _rehearsed_safely(scope: Scope) -> list[Rehearsed] | None:
     draft.status["validationResults"] = results
     if verdict.decision is Decision.DENY:
         results["validationErrors"] = [r.line()[:MAX_MESSAGE] for r in verdict.reasons[:50]]
-        draft.notices.append(Notice("WorkflowValidationFailed", answer.verdict.why, warning=True))
         draft.fail(fault_of(answer, "safety_validation_failed"))
         return None
     return rehearsed

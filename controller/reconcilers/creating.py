@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from controller.cluster.errors import AlreadyExistsError, ApiError, ForbiddenError, InvalidError, NotFoundError
 from controller.core.errors import RetryableError
-from controller.core.names import ROLLBACK_LABEL, STEP_LABEL, STEP_NUMBER_LABEL, WORKFLOW_LABEL, label_value
+from controller.core.names import ROLLBACK_LABEL, STEP_LABEL, STEP_NUMBER_LABEL, WORKFLOW_LABEL, canonical_action, label_value
 from controller.core.status import Start
 from controller.reconcilers.scope import Document, Scope, owned_by
 
@@ -87,6 +87,8 @@ def attempt_object(scope: Scope, start: Start) -> Document:
     }
     if start.rollback_spec is not None:
         spec |= {"action": start.rollback_spec["action"], "parameters": start.rollback_spec.get("parameters") or {}}
+    overrides = scope.spec.get("conditionOverrides") or {}
+    spec["conditionOverrides"] = next((terms for action, terms in overrides.items() if canonical_action(action) == spec["action"]), None)
     if start.rollback:
         spec["timeout"] = start.timeout or None
     else:

@@ -103,6 +103,7 @@ class _Run:
         self._owned = workflow is not None and _lists(workflow, execution)
         self._draft = AttemptDraft(execution, parts.clock())
         self._spec: Document = execution["spec"]
+        self._versions: list[str] = []
 
     async def advance(self) -> timedelta | None:
         """Go on from what is on record.
@@ -147,7 +148,7 @@ class _Run:
             self._draft.met(_MISSING_RIGHT)
             if self._spec.get("simulate"):
                 return await self._complete("simulated: nothing was sent", {})
-            self._draft.intend(verdict)
+            self._draft.intend(verdict, self._versions)
             if not verdict.operations:
                 return await self._verify()
             await self._write()
@@ -285,17 +286,21 @@ class _Run:
     async def _rehearse(self, verdict: ActionVerdict) -> Fault | None:
         """Send every operation with server-side dry-run; the first that the API server refuses is the attempt's fault."""
         operator = Operator(self._parts.executions.cluster, verdict.service_account, self._execution["metadata"]["uid"])
+        self._versions = []
         if fault := forbidden_among(verdict.operations):
             return Fault("policy_denied", fault, "policy_denied", "mend the rule `operations` of the action: what it may touch is bounded")
         for operation in verdict.operations:
             request = without_value_tests(operation.do) if self._spec.get("overwrite") else operation.do
+            self._versions.append("")
             try:
-                await operator.rehearse(request)
+                rehearsed = await operator.rehearse(request)
             except (ConflictError, InvalidError, NotFoundError) as exc:
                 if refused := await self._rehearsal_fault(operator, request, exc):
                     return refused
             except ThrottledError:
                 continue
+            else:
+                self._versions[-1] = str((rehearsed.get("metadata") or {}).get("resourceVersion") or "")
         self._draft.rehearsed(verdict.operations)
         return None
 

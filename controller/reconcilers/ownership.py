@@ -61,6 +61,8 @@ def _owner(parts: Parts, workflow: Document) -> tuple[Document | None, str]:
             f"RemediationRequest {key} is in another namespace, and owners do not cross namespaces; make one in {metadata['namespace']}",
         )
     found = parts.requests.get(namespace, name)
+    if found is None and not parts.requests.synced.is_set():
+        return None, ""
     if found is None:
         return None, f"there is no RemediationRequest {key} yet; it becomes the owner as soon as there is"
     wanted = workflow["spec"]["remediationRequestRef"].get("uid")

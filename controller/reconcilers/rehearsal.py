@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
 
 from controller.cluster.errors import AmbiguousError, ApiError, ConflictError, InvalidError, ThrottledError, UnreachableError
 from controller.core.changes import Change, change_of
@@ -26,6 +28,7 @@ _TRIES = 3
 _MOST_STEPS = 500
 _MOST_CHANGES = 100
 _MOST_ERRORS = 5
+_MOST_TEXT = 32 * 1024
 _LONGEST_VALUE = 128
 
 
@@ -82,16 +85,23 @@ async def rehearse(scope: Scope, plan: Plan) -> list[Rehearsed]:
 
 def dry_run_results(rehearsed: Sequence[Rehearsed], *, took: timedelta) -> Document:
     """What status keeps: step by step, and what would change, before and after; capped, and told how much the cap left out."""
-    changes = [_change(c) for r in rehearsed for c in (change_of(operation) for operation in r.verdict.operations)]
+    changes = [_change(change_of(operation)) for r in rehearsed for operation in r.verdict.operations]
+    kept = _first(changes)
     longest = max(_LONGEST_VALUE, MAX_MESSAGE // (1 + len(rehearsed) // 10))
     return {
         "overallSuccess": all(r.would_succeed for r in rehearsed),
         "executionTime": format_duration(took),
         "stepsSimulated": len(rehearsed),
         "stepResults": [_result(r, longest) for r in rehearsed[:_MOST_STEPS]],
-        "resourceChanges": changes[:_MOST_CHANGES],
-        **({"omittedChanges": len(changes) - _MOST_CHANGES} if len(changes) > _MOST_CHANGES else {}),
+        "resourceChanges": kept,
+        **({"omittedChanges": len(changes) - len(kept)} if len(changes) > len(kept) else {}),
     }
+
+
+def _first(changes: Sequence[Document]) -> list[Document]:
+    """As many of the changes as a status has room for."""
+    sizes = accumulate(len(json.dumps(change)) for change in changes)
+    return [change for change, size in zip(changes[:_MOST_CHANGES], sizes, strict=False) if size <= _MOST_TEXT]
 
 
 def _result(rehearsed: Rehearsed, longest: int) -> Document:

@@ -16,6 +16,7 @@ from controller.core.times import instant
 from controller.core.verdict import CompletionVerdict, ConditionResult, Decision, DispatchVerdict, FailureVerdict
 from controller.gates.client import Answer, reason_document
 from controller.gates.questions import attempt_document, started_steps, step_document
+from controller.reconcilers.refusals import warnings
 from controller.reconcilers.scope import Document, Scope, fault_of, owned_by
 
 _HALTS = {"rollback": phases.ROLLING_BACK, "fail": phases.FAILED, "degrade": phases.DEGRADED, "block": phases.BLOCKED}
@@ -113,8 +114,7 @@ def outlived(scope: Scope, execution: Document, started: str, limit: timedelta) 
     """
     status, now = execution.get("status") or {}, scope.draft.now
     begun = status.get("startTime")
-    uncounted = stopwatch.uncounted(status, now) + stopwatch.uncounted(scope.draft.status) if begun else timedelta(0)
-    over = now - (instant(begun or started) + limit + uncounted)
+    over = now - (instant(begun or started) + limit + stopwatch.uncounted(status, now))
     if over <= timedelta(0):
         scope.look_again(-over + _MARGIN)
         return ""
@@ -145,7 +145,8 @@ async def _attempt_completed(scope: Scope, number: int, execution: Document) -> 
     match answer.verdict.decision:
         case Decision.ALLOW:
             results = (execution.get("status") or {}).get("executionResults") or {}
-            draft.completed(number, results.get("message") or "done")
+            told = [results.get("message") or "done", warnings(answer)]
+            draft.completed(number, "; ".join(line for line in told if line))
         case Decision.WAIT:
             draft.wait(f"step {number}: {answer.verdict.why}")
             scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or 1))
@@ -227,8 +228,11 @@ async def _dispatch(scope: Scope) -> None:
     }
     answer = await scope.session.ask("dispatch", DispatchVerdict, question)
     verdict, summary = answer.verdict, answer.summary(draft.now)
-    if held := [reason_document(reason) for entry in verdict.hold for reason in entry.reasons]:
-        summary["reasons"] = [*summary["reasons"], *held][:_MOST_REASONS]
+    # Where nothing moves, the verdict gives the reasons of its holds as its own.
+    told = summary["reasons"]
+    held = [line for entry in verdict.hold for reason in entry.reasons if (line := reason_document(reason)) not in told]
+    if held:
+        summary["reasons"] = [*told, *held][:_MOST_REASONS]
     draft.judged("dispatch", summary)
     _remember(scope, None, verdict.conditions)
     if verdict.decision is Decision.DENY:

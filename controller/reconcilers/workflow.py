@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from cachetools import LRUCache
@@ -198,7 +199,11 @@ class WorkflowReconciler:
         return None
 
     async def _expire(self, workflow: Document) -> timedelta | None:
-        """Delete a finished workflow that nothing owns once its time is over, after a live read."""
+        """Delete a finished workflow that nothing owns once its time is over.
+
+        Raises:
+            ConflictError: somebody has written it since it was read, perhaps to have it taken back.
+        """
         metadata, status = workflow["metadata"], workflow["status"]
         seconds = workflow["spec"].get("ttlSecondsAfterFinished", 86400)
         if metadata.get("ownerReferences") or "completionTime" not in status:
@@ -206,14 +211,10 @@ class WorkflowReconciler:
         left = instant(status["completionTime"]) + timedelta(seconds=seconds) - self._parts.clock()
         if left > timedelta(0):
             return left
-        live = await self._parts.workflows.live(metadata["namespace"], metadata["name"])
-        if (
-            live is not None
-            and live["metadata"]["uid"] == metadata["uid"]
-            and live["status"].get("completionTime") == status["completionTime"]
-        ):
-            cluster = self._parts.workflows.cluster
-            await cluster.delete(self._parts.workflows.informer.kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])
+        cluster, kind = self._parts.workflows.cluster, self._parts.workflows.informer.kind
+        seen = {"uid": metadata["uid"], "resource_version": metadata["resourceVersion"]}
+        with suppress(NotFoundError):
+            await cluster.delete(kind, metadata["namespace"], metadata["name"], **seen)
         return None
 
     def _own(self, workflow: Document) -> list[Document]:

@@ -44,10 +44,11 @@ def size(status: dict[str, Any]) -> int:
     return len(json.dumps(status, separators=(",", ":")).encode())
 
 
+@pytest.mark.parametrize("count", [30, 100, 500])
 @pytest.mark.parametrize("end", ["completed", "failed", "taken back", "undo failed"])
-def test_the_status_of_500_steps_stays_small_whatever_becomes_of_them(end: str) -> None:
-    workflow, draft = executing(500)
-    for n in range(1, 501):
+def test_the_status_stays_small_whatever_becomes_of_the_steps(end: str, count: int) -> None:
+    workflow, draft = executing(count)
+    for n in range(1, count + 1):
         if end == "failed":
             draft.failed(n, Fault("step_execution_failed", "m" * 2000, "execution_error", "r" * 2000, n))
             continue
@@ -58,9 +59,10 @@ def test_the_status_of_500_steps_stays_small_whatever_becomes_of_them(end: str) 
             (draft.undone if end == "taken back" else draft.undo_failed)(n, "m" * 2000)
     status = draft.final()
     assert size(status) < MOST
-    assert [e["stepNumber"] for e in status["stepStatuses"]] == list(range(1, 501)), "every step has its line"
+    assert [e["stepNumber"] for e in status["stepStatuses"]] == list(range(1, count + 1)), "every step has its line"
     assert all(e["name"].startswith(f"step-{e['stepNumber']}-") for e in status["stepStatuses"])
-    assert status["validationResults"]["dryRunResults"]["omittedChanges"] == 105, "what is left out is counted"
+    results = status["validationResults"]["dryRunResults"]
+    assert len(results["resourceChanges"]) + results["omittedChanges"] == 105, "what is left out is counted"
     workflow["status"] = status
     again = Draft(workflow, NOW)
     assert not again.changed(again.final()), "a status that was cut is not written again"
@@ -76,8 +78,8 @@ def test_what_executes_keeps_everything() -> None:
 
 
 def test_a_status_of_few_steps_is_not_touched() -> None:
-    _, draft = executing(50)
-    for n in range(1, 51):
+    _, draft = executing(20)
+    for n in range(1, 21):
         draft.completed(n, "m" * 1024)
     status = draft.final()
     assert {len(e["message"]) for e in status["stepStatuses"]} == {1024}
