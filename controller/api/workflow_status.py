@@ -104,7 +104,7 @@ class ApprovalDecision(Status):
     decision: Word = Field(description="Approved or Rejected.")
     time: Time | None = Field(default=None, description="When they decided; of an annotation, when it was first seen.")
     comment: Text | None = Field(default=None, description="What they said about it.")
-    groups: list[UserName] | None = Field(default=None, max_length=64, description="The groups that they decided as a member of.")
+    groups: list[UserName] | None = Field(default=None, max_length=100, description="The groups that they decided as a member of.")
     plan_hash: Digest | None = Field(default=None, description="The plan that they decided about.")
     workflow_uid: Digest | None = Field(default=None, description="The workflow that they decided about.")
     source: Label | None = Field(default=None, description="How they decided: WorkflowApproval or annotation.")

@@ -1,4 +1,4 @@
-"""The one face of the audit store: what the controller tells it, and what it answers. Nothing here raises, and nothing waits for a disk."""
+"""The one face of the audit store: what the controller tells it, and what it answers. Nothing here raises, or waits for a database."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def masked(document: Any) -> Any:  # noqa: ANN401 - any JSON
         return document
     plain = {key: masked(value) for key, value in document.items() if key != _LAST_APPLIED}
     if plain.get("kind") == "Secret":
-        return {key: _digested(value) if key in {"data", "stringData", "body"} else value for key, value in plain.items()}
+        return {key: _digested(value) if key in {"data", "stringData", "body", "patch"} else value for key, value in plain.items()}
     if isinstance(update := plain.get("updateSecret"), dict):
         plain["updateSecret"] = {key: _digested(value) if key == "dataUpdates" else value for key, value in update.items()}
     return plain

@@ -127,6 +127,7 @@ _policy_sets = Table(
 _EXPIRES = {_decisions: _decisions.c.time, _workflows: _workflows.c.recorded_at, _steps: _steps.c.recorded_at}
 
 _CHUNK = 1000
+_LARGEST_FILE = 700 << 20
 _POSTGRESQL = "postgresql+psycopg"
 _SQLITE_PATIENCE = {"timeout": 5}
 # Every wait for a server that does not answer has an end, the network's included (milliseconds).
@@ -163,6 +164,7 @@ class Store:
     def __init__(self, url: str) -> None:
         parsed = _parsed(url)
         self._file = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+        self.largest = _LARGEST_FILE
         self.name = parsed.render_as_string(hide_password=True)
         self._engine = _engine(parsed)
 
@@ -214,11 +216,16 @@ class Store:
     def expire(self, before: str) -> int:
         """Delete what was recorded before this time, some of it; answers how many rows, 0 if nothing is left.
 
+        A file that has grown too large is emptied of its oldest decisions, too: it shares its disk with others.
+
         Raises:
             StoreAwayError: it cannot be used now.
         """
         with self._reached(), self._engine.begin() as connection:
-            return sum(connection.execute(_expiry(table, before)).rowcount for table in _EXPIRES)
+            deleted = sum(connection.execute(_expiry(table, before)).rowcount for table in _EXPIRES)
+            if not deleted and self._file is not None and _used(connection) > self.largest:
+                deleted = connection.execute(_oldest_decisions()).rowcount
+            return deleted
 
     def former(self, action: str, *, kind: str | None, namespace: str | None, name: str | None, latest: int) -> Former:
         """How attempts at an action ended that were meant to do something, on a target where one is named.
@@ -341,6 +348,18 @@ def _upsert(table: Table, dialect: str) -> Any:  # noqa: ANN401 - an insert of e
         return statement.on_conflict_do_nothing(index_elements=keys)
     others = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=others, where=table.c.recorded_at <= statement.excluded["recorded_at"])
+
+
+def _used(connection: Connection) -> int:
+    """Bytes of a SQLite file that hold something."""
+    asked = ("page_count", "freelist_count", "page_size")
+    pages, free, size = (int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()) for name in asked)
+    return (pages - free) * size
+
+
+def _oldest_decisions() -> Any:  # noqa: ANN401 - a delete
+    oldest = select(_decisions.c.decision_id).order_by(_decisions.c.time).limit(_CHUNK)
+    return delete(_decisions).where(_decisions.c.decision_id.in_(oldest))
 
 
 def _expiry(table: Table, before: str) -> Any:  # noqa: ANN401 - a delete

@@ -21,7 +21,7 @@ from controller.observe.logs import events
 log = events(__name__)
 
 _GATHER_SECONDS = 0.5
-_FORGET_EVERY = timedelta(hours=1)
+_FORGET_EVERY = timedelta(minutes=1)
 _SHORTEST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 

@@ -13,7 +13,8 @@ _ROLLBACK = Wish(
     verb="roll back",
     annotation=ROLLBACK_ANNOTATION,
     phases=(phases.DEGRADED,),
-    otherwise="only a degraded one (rollbackStrategy: manual, and a step failed) waits for that; `phasegate cancel` stops one that runs",
+    otherwise="only a degraded one (rollbackStrategy: manual, and a step failed or it was cancelled) waits for that;"
+    " `phasegate cancel` stops one that runs",
     asked="asked to roll back; its steps are taken back one at a time, the last completed first",
 )
 

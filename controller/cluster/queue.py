@@ -53,8 +53,8 @@ class WorkQueue(Generic[K]):
         return len(self._timers)
 
     def holds(self, key: K) -> bool:
-        """Tell whether a key is being worked on, or waits for a worker."""
-        return key in self._active or key in self._ready_since
+        """Tell whether a key is being worked on, or waits for a worker or for its time."""
+        return key in self._active or key in self._ready_since or key in self._timers
 
     def add(self, key: K) -> None:
         """Make a key ready now; beats any time it was scheduled for."""

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from controller.core import conditions, stopwatch
-from controller.core.changes import change_of
+from controller.core.changes import Change, change_of
 from controller.core.durations import format_duration
 from controller.core.status import MAX_MESSAGE, Fault
 from controller.core.times import instant, stamp
@@ -63,11 +63,10 @@ def snapshot_of(execution: Json) -> dict[str, dict[str, str]]:
     status = execution.get("status") or {}
     judged = [*(status.get("preConditionResults") or []), *(status.get("postConditionResults") or [])]
     unmet = {c["conditionType"]: str(c.get("message", ""))[:MAX_MESSAGE] for c in judged if c.get("evaluated") and not c.get("passed")}
-    snapshot: dict[str, dict[str, str]] = {"clusterState": unmet} if unmet else {}
+    snapshot: dict[str, dict[str, str]] = {"clusterState": dict(list(unmet.items())[:_MOST_SHOWN])} if unmet else {}
     targets = {}
     for operation in (status.get("executionResults") or {}).get("operations") or []:
-        if operation.get("do"):
-            change = change_of(Operation.model_validate({"do": operation["do"], "undo": operation.get("undo")}))
+        if (change := _change_of(operation)) is not None:
             place = f"{change.kind} {change.namespace + '/' if change.namespace else ''}{change.name}"
             targets[place] = (_shown(change.before) or change.type) + ("" if operation.get("sentAt") else " (nothing was sent)")
     if targets:
@@ -313,13 +312,20 @@ def _entry(operation: Operation) -> dict[str, Any]:
     return entry
 
 
+def _change_of(recorded: Json) -> Change | None:
+    """What a recorded operation changes; None where another executor has recorded something else than a request."""
+    try:
+        return change_of(Operation.model_validate({"do": recorded.get("do"), "undo": recorded.get("undo")}))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def _affected(operations: Sequence[Json]) -> list[dict[str, Any]]:
-    answered = (Operation.model_validate({"do": o["do"], "undo": o.get("undo")}) for o in operations if o.get("answeredAt"))
-    return [_affected_line(operation) for operation, _ in zip(answered, range(_MOST_AFFECTED), strict=False)]
+    changes = (_change_of(o) for o in operations[:_MOST_AFFECTED] if o.get("answeredAt"))
+    return [_affected_line(change) for change in changes if change is not None]
 
 
-def _affected_line(operation: Operation) -> dict[str, Any]:
-    change = change_of(operation)
+def _affected_line(change: Change) -> dict[str, Any]:
     line = {"resourceType": change.kind, "namespace": change.namespace, "name": change.name, "changeType": change.type}
     return line | {key: _shown(values) for key, values in (("before", change.before), ("after", change.after)) if values}
 

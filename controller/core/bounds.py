@@ -13,6 +13,7 @@ LIMIT = 250 * 1024
 """Bytes of JSON. The promise is 256 KiB; the rest is for what the API server writes differently."""
 
 _FEW_STEPS = 100
+_FEW = 20
 # So few steps cannot fill it, whatever their texts: each text has a bound of its own.
 _NEVER_TOO_MANY = 20
 _OVER = frozenset({"completed", "skipped", "failed", "blocked"})
@@ -29,7 +30,8 @@ def fit(status: Json) -> Json:
     What is cut: long texts of steps that are over, dry-run results of steps that would succeed, then uids and times, then all texts of
     steps that went well, then the names of attempts, which the label `kubernaut.ai/step-number` finds.
     """
-    if len(status.get("stepStatuses") or []) <= _NEVER_TOO_MANY:
+    few_decisions = len((status.get("approval") or {}).get("decisions") or []) <= _FEW
+    if few_decisions and len(status.get("stepStatuses") or []) <= _NEVER_TOO_MANY:
         return status
     for cut in _CUTS:
         if len(json.dumps(status, separators=(",", ":"), ensure_ascii=False).encode()) <= LIMIT:
@@ -66,6 +68,27 @@ def _plain_references(entry: Json) -> Json:
     return {key: value for key, value in entry.items() if key not in {"startTime", "remedy"}} | references
 
 
+def _few_records(status: Json) -> Json:
+    """Leave out what explains least: old adjustments, what was adjusted of steps that are over, groups and words of decisions."""
+    status = _over(status, lambda entry: {key: value for key, value in entry.items() if key != "adjusted"})
+    changed: Json = {}
+    if adjustments := status.get("adaptiveAdjustments"):
+        changed["adaptiveAdjustments"] = adjustments[-_FEW:]
+    if decisions := (status.get("approval") or {}).get("decisions"):
+        kept = [{key: value for key, value in decision.items() if key not in {"groups", "comment"}} for decision in decisions]
+        changed["approval"] = {**status["approval"], "decisions": kept}
+    return {**status, **changed}
+
+
+def _few_issues(status: Json) -> Json:
+    results = status.get("validationResults") or {}
+    dry_run = results.get("dryRunResults") or {}
+    if "potentialIssues" not in dry_run:
+        return status
+    dry_run = {**dry_run, "potentialIssues": dry_run["potentialIssues"][:_FEW]}
+    return {**status, "validationResults": {**results, "dryRunResults": dry_run}}
+
+
 def _no_texts(entry: Json) -> Json:
     if entry["status"] in {"failed", "blocked", "rollback_failed"}:
         return entry
@@ -89,6 +112,8 @@ def _is_over(entry: Mapping[str, Any]) -> bool:
 _CUTS: tuple[Callable[[Json], Json], ...] = (
     _short_texts(160),
     _few_dry_runs,
+    _few_issues,
+    _few_records,
     lambda status: _over(status, _plain_references),
     _short_texts(60),
     lambda status: _over(status, _no_texts),

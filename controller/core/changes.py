@@ -65,8 +65,8 @@ def _written(request: OperationRequest) -> Iterator[tuple[str, Any]]:
     """Path and value of whatever a request writes."""
     if isinstance(request.body, list):
         for entry in request.body:
-            if entry["op"] in {"add", "replace"}:
-                yield str(entry["path"]), entry["value"]
+            if entry.get("op") in {"add", "replace"}:
+                yield str(entry.get("path")), entry.get("value")
     elif request.body is not None:
         own = {key: value for key, value in request.body.items() if key not in {"apiVersion", "kind", "status"}}
         if isinstance(own.get("metadata"), dict):
@@ -76,12 +76,13 @@ def _written(request: OperationRequest) -> Iterator[tuple[str, Any]]:
 
 def _removed(request: OperationRequest) -> set[str]:
     entries = request.body if isinstance(request.body, list) else []
-    return {str(entry["path"]) for entry in entries if entry["op"] == "remove"}
+    return {str(entry.get("path")) for entry in entries if entry.get("op") == "remove"}
 
 
 def _former(request: OperationRequest, undo: OperationRequest | None, paths: set[str]) -> dict[str, Any]:
     """The values at these paths before: as the request tests them, else as its way back would write them."""
-    tested = {str(e["path"]): e["value"] for e in request.body if e["op"] == "test"} if isinstance(request.body, list) else {}
+    entries = request.body if isinstance(request.body, list) else []
+    tested = {str(entry.get("path")): entry.get("value") for entry in entries if entry.get("op") == "test"}
     restored = dict(_written(undo)) if undo is not None and undo.verb == "patch" else {}
     return {path: {**restored, **tested}[path] for path in paths if path in tested or path in restored}
 

@@ -28,7 +28,7 @@ TRANSITIONS: dict[str, dict[str, str]] = {
         MONITORING: "no step can go any further",
         ROLLING_BACK: "a critical step failed, or cancelled, and something is to be undone",
         FAILED: "a critical step failed, or cancelled, and nothing is to be undone",
-        DEGRADED: "a critical step failed, and people decide about the undo",
+        DEGRADED: "a critical step failed, or cancelled, and people decide about the undo",
         BLOCKED: "a required precondition stayed false, or policy refused a step",
     },
     MONITORING: {

@@ -19,6 +19,7 @@ from controller.core.times import instant, stamp
 
 MAX_MESSAGE = 1024
 _MOST_ADJUSTMENTS = 100
+_MOST_WAITED_FOR = 1100
 _DONE = frozenset({"completed", "skipped"})
 _SETTLED = frozenset({"completed", "skipped", "failed", "blocked", "rolled_back", "rollback_failed"})
 
@@ -144,6 +145,9 @@ class Draft:
         stopwatch.reset(self.status)
         self.status.pop("conditionSince", None)
         if phase == phases.ROLLING_BACK:
+            # A degraded workflow has ended once already; it ends a second time.
+            for key in ("completionTime", "executionMetrics"):
+                self.status.pop(key, None)
             self.notices.append(Notice("RollbackStarted", str(self.status.get("rollbackReason", ""))))
         if phase in phases.TERMINAL:
             self.status["completionTime"] = at
@@ -376,6 +380,9 @@ class Draft:
     def since(self, key: str, *, unmet: bool) -> str:
         """When a condition was first seen unmet; forgets it once it is met."""
         kept = dict(self.status.get("conditionSince") or {})
+        if unmet and key not in kept and len(kept) >= _MOST_WAITED_FOR:
+            # It is waited for as if it had just been seen, until there is room to remember it.
+            return stamp(self.now)
         if unmet and key not in kept:
             kept[key] = stamp(self.now)
         elif not unmet and key in kept:

@@ -7,6 +7,7 @@ phase or the attempt began does not count) and `conditionSince`, whose instants 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -52,7 +53,11 @@ def reset(status: dict[str, Any]) -> None:
 
 def uncounted(status: Mapping[str, Any], now: datetime | None = None) -> timedelta:
     """How much of the time so far does not count; with ``now``, what is standing still at this moment included."""
-    told = parse_duration(status[_UNCOUNTED]) if status.get(_UNCOUNTED) else timedelta(0)
-    if now is not None and status.get(_STOPPED):
-        told += max(timedelta(0), now - instant(status[_STOPPED]))
+    told = timedelta(0)
+    # What another executor writes there may be anything.
+    with suppress(ValueError):
+        told = max(timedelta(0), parse_duration(str(status.get(_UNCOUNTED) or "0s")))
+    with suppress(ValueError):
+        if now is not None and status.get(_STOPPED):
+            told += max(timedelta(0), now - instant(str(status[_STOPPED])))
     return told

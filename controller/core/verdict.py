@@ -36,6 +36,7 @@ class _Answer(BaseModel):
 
 
 ErrorType = Literal["timeout", "resource_conflict", "insufficient_permissions", "validation_error", "policy_denied", "execution_error"]
+Seconds = Annotated[float | int, Field(ge=0, le=1e9)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
@@ -101,7 +102,7 @@ class Verdict(_Answer):
     facts: list[FactRequest] = Field(description="What is to be read; it is asked again with the answers.")
     failure_reason: Code | None = Field(default=None, description="With deny: the `failureReason` of the workflow.")
     error_type: ErrorType | None = Field(default=None, description="With deny: the `errorType` of the workflow or attempt.")
-    next_check_seconds: float | int | None = Field(default=None, description="With wait: when to ask again.")
+    next_check_seconds: Seconds | None = Field(default=None, description="With wait: when to ask again.")
     time_counts: bool = Field(
         default=True, description="With wait of planning, safety, approval or dispatch: false where time limits stand still meanwhile."
     )
@@ -121,7 +122,7 @@ class Verdict(_Answer):
 class PlanningVerdict(Verdict):
     """Whether this graph may be run at all, and how long it may take."""
 
-    estimated_duration_seconds: float | int = Field(default=0, description="The longest way through the dependencies.")
+    estimated_duration_seconds: Seconds = Field(default=0, description="The longest way through the dependencies.")
     action_digests: dict[str, str] = Field(
         default_factory=dict, description="Action to the digest of its module; an approval speaks for these."
     )
@@ -146,11 +147,11 @@ class ApprovalTerms(_Answer):
     """What it takes to be approved, and who has approved so far."""
 
     required: bool
-    count: int
-    received: int
+    count: Annotated[int, Field(ge=0, le=1_000_000)]
+    received: Annotated[int, Field(ge=0, le=1_000_000)]
     groups: list[str]
     not_requester: bool
-    expires_seconds: float | int
+    expires_seconds: Seconds
 
 
 class ApprovalVerdict(Verdict):
@@ -163,7 +164,7 @@ class StepReasons(_Answer):
     """Why one step is held or blocked."""
 
     step: int
-    reasons: list[Reason]
+    reasons: Annotated[list[Reason], Field(min_length=1)]
 
 
 class StepSkip(_Answer):
@@ -179,7 +180,7 @@ class Adjustment(_Answer):
     step: int = Field(description="The step concerned; 0 where it concerns the whole workflow.")
     adjustment: str = Field(description="What is changed; its first word is skip, lower, extend or adjust.")
     reason: str
-    timeout_seconds: float | int | None = None
+    timeout_seconds: Seconds | None = None
     parameters: dict[str, Any] | None = None
 
 
@@ -205,14 +206,14 @@ class FailureVerdict(Verdict):
     """What happens after a failed attempt or a cancel. ``decision`` is allow: the action is to be taken."""
 
     action: Literal["retry", "continue", "block", "rollback", "fail", "degrade"] = Field(description="What happens now.")
-    delay_seconds: float | int = Field(default=0, description="With retry: how long to wait before.")
+    delay_seconds: Seconds = Field(default=0, description="With retry: how long to wait before.")
 
 
 class MonitoringVerdict(Verdict):
     """Did the workflow help? ``wait`` until the window ends."""
 
     outcome: Literal["success", "partial_success", "failed", "unknown"] = Field(description="How it ended.")
-    effectiveness_score: float | int = Field(description="0 to 1.")
+    effectiveness_score: Annotated[float | int, Field(ge=0, le=1)] = Field(description="0 to 1.")
     resource_health: Literal["healthy", "degraded", "unhealthy", "unknown"] = Field(description="Health of what was touched.")
     new_alerts: bool = Field(description="Whether alerts about what was touched began after the workflow did.")
     recommended_actions: list[str] = Field(description="For people.")
@@ -256,7 +257,7 @@ class ActionVerdict(Verdict):
     conditions: list[ConditionResult] = Field(description="Each condition as it was judged.")
     service_account: str = Field(description="As whom it is read and sent.")
     executor: Literal["api", "job"] = Field(description="Who sends it.")
-    timeout_seconds: float | int = Field(description="How long the attempt may take.")
+    timeout_seconds: Seconds = Field(description="How long the attempt may take.")
     parameters_valid: bool = Field(default=False, description="Whether the catalogue accepts the parameters.")
     resource_exists: bool | None = Field(default=None, description="Whether the target is there; null where nothing was read about it.")
     reversible: bool = Field(description="Whether it can be taken back.")

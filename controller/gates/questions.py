@@ -75,8 +75,10 @@ def step_document(step: Json, entry: Json | None = None, attempts: Iterable[Json
     for attempt in attempts:
         status = attempt.get("status") or {}
         sent = any(o.get("sentAt") for o in (status.get("executionResults") or {}).get("operations") or [])
-        document["operationsSent"] = bool(document.get("operationsSent")) or sent
-        document["reversible"] = bool((status.get("rollbackInformation") or {}).get("available"))
+        # An attempt that sent nothing takes nothing away from what an earlier one did.
+        if sent or "operationsSent" not in document:
+            document["operationsSent"] = sent
+            document["reversible"] = bool((status.get("rollbackInformation") or {}).get("available"))
     return cast("Step", document)
 
 

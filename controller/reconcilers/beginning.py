@@ -19,6 +19,7 @@ from controller.reconcilers.simulation import simulate
 
 # Keys of `conditionSince` that are about a safety check.
 _CHECK = "safety/"
+_MOST_GROUPS, _LONGEST_NAME = 64, 512
 # A decision on an approval comes as an event; this is for a policy that waits for something else and does not say for how long.
 _LONGEST_LOOK = 30.0
 _MOST_DECISIONS = 50
@@ -120,7 +121,8 @@ async def _is_approved(scope: Scope) -> bool:
         "decisions": decisions,
     }
     if terms.required:
-        approval |= {"count": terms.count, "received": terms.received, "groups": terms.groups, "notRequester": terms.not_requester}
+        approval |= {"count": terms.count, "received": terms.received, "notRequester": terms.not_requester}
+        approval["groups"] = [group[:_LONGEST_NAME] for group in terms.groups[:_MOST_GROUPS]]
         approval["reasons"] = [reason_document(r) for r in answer.verdict.reasons[:10]]
         if former.get("required"):
             approval["expiresAt"] = former["expiresAt"]

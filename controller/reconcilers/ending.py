@@ -10,14 +10,15 @@ from controller.core import attempt as attempts
 from controller.core import phases
 from controller.core.durations import format_duration, parse_duration
 from controller.core.names import attempt_name
-from controller.core.status import Draft, Fault, Notice, Start
-from controller.core.verdict import Decision, MonitoringVerdict, RollbackVerdict
+from controller.core.status import MAX_MESSAGE, Draft, Fault, Notice, Start
+from controller.core.verdict import Decision, MalformedVerdictError, MonitoringVerdict, RollbackVerdict
 from controller.gates.client import Answer
 from controller.gates.questions import started_steps
 from controller.reconcilers.running import outlived
-from controller.reconcilers.scope import Document, Scope, fault_of
+from controller.reconcilers.scope import Document, Scope, fault_of, owned_by
 
 _MARGIN = timedelta(milliseconds=50)
+_RECORD_IS_GONE = "the record of what it did is gone, so it cannot be taken back; compare its target by hand"
 
 
 async def monitor(scope: Scope) -> None:
@@ -55,7 +56,7 @@ def _result(scope: Scope, verdict: MonitoringVerdict, *, outcome: str) -> None:
         "effectivenessScore": verdict.effectiveness_score,
         "resourceHealth": verdict.resource_health,
         "newAlertsTriggered": verdict.new_alerts,
-        "recommendedActions": verdict.recommended_actions[:20],
+        "recommendedActions": [action[:MAX_MESSAGE] for action in verdict.recommended_actions[:20]],
     }
 
 
@@ -74,6 +75,8 @@ async def roll_back(scope: Scope) -> None:
     answer = await scope.session.ask("rollback", RollbackVerdict, question)
     draft.judged("rollback", answer.summary(draft.now))
     verdict = answer.verdict
+    if strange := sorted({*verdict.undo, *verdict.overwrite} - scope.graph.steps.keys()):
+        raise MalformedVerdictError(f"RollbackVerdict speaks of steps that there are not: {strange[:10]}")
     if verdict.decision is Decision.WAIT:
         draft.wait(answer.verdict.why, answer.verdict.remedy)
         scope.look_again(timedelta(seconds=verdict.next_check_seconds or 1))
@@ -110,7 +113,7 @@ def _undo(scope: Scope, number: int, undos: list[Document], *, overwrite: bool) 
     elif of:
         start = Start(number, count, name, rollback=True, undo_of=of, overwrite=overwrite)
     else:
-        draft.undo_failed(number, "the record of what it did is gone, so it cannot be taken back; compare its target by hand")
+        draft.undo_failed(number, _RECORD_IS_GONE)
         return False
     draft.start_undo(number, count, start)
     draft.wait(f"step {number} to be taken back")
@@ -129,7 +132,16 @@ async def _undo_ended(scope: Scope, number: int, undos: dict[int, list[Document]
             if reference.get("uid"):
                 draft.undo_failed(number, f"KubernetesExecution {reference['name']} was deleted by someone")
                 return True
-            draft.restart_undo(number, _start_of_undo(scope, number, undos))
+            start = _start_of_undo(scope, number, undos)
+            if start is None:
+                draft.undo_failed(number, _RECORD_IS_GONE)
+                return True
+            draft.restart_undo(number, start)
+            scope.look_again(_undo_limit(scope, number) + _MARGIN)
+            return False
+        if not owned_by(execution, scope.workflow):
+            draft.wait(f"the name {reference['name']} is still taken by another owner's leftover; delete that KubernetesExecution")
+            scope.look_again(timedelta(seconds=1))
             return False
         undos.setdefault(number, []).append(execution)
     draft.seen(number, execution["metadata"]["uid"], rollback=True)
@@ -163,19 +175,21 @@ def _left(scope: Scope, number: int, undos: list[Document]) -> bool:
     return any(attempts.sent_operations(a) and a["metadata"]["name"] not in taken_back for a in scope.attempts().get(number, []))
 
 
-def _start_of_undo(scope: Scope, number: int, undos: dict[int, list[Document]]) -> Start:
-    """Derive the undo attempt that a crash kept from being created; the same one, because it is derived from what is on record."""
+def _start_of_undo(scope: Scope, number: int, undos: dict[int, list[Document]]) -> Start | None:
+    """Derive the undo attempt that a crash kept from being created; the same one, because it is derived from what is on record.
+
+    None where that record is gone.
+    """
     entry = scope.draft.step(number)
     name, count, overwrite = entry["rollbackRef"]["name"], entry["rollbackAttempts"] - 1, entry.get("rollbackOverwrites", False)
     spec = scope.graph.steps[number].get("rollbackSpec")
     if spec:
         return Start(number, count, name, rollback=True, timeout=spec.get("timeout", ""), rollback_spec=spec, overwrite=overwrite)
     taken_back = {u["spec"].get("undoOf") for u in undos.get(number, [])}
-    of = next(
-        a["metadata"]["name"]
-        for a in reversed(scope.attempts().get(number, []))
-        if attempts.sent_operations(a) and a["metadata"]["name"] not in taken_back
-    )
+    left = (a for a in reversed(scope.attempts().get(number, [])) if attempts.sent_operations(a))
+    of = next((a["metadata"]["name"] for a in left if a["metadata"]["name"] not in taken_back), None)
+    if of is None:
+        return None
     return Start(number, count, name, rollback=True, undo_of=of, overwrite=overwrite)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 from controller.core import attempt as attempts
 from controller.core import phases, stopwatch
@@ -13,7 +13,15 @@ from controller.core.durations import format_duration, parse_duration
 from controller.core.names import CANCEL_ANNOTATION
 from controller.core.status import Draft, Fault
 from controller.core.times import instant
-from controller.core.verdict import CompletionVerdict, ConditionResult, Decision, DispatchVerdict, FailureVerdict
+from controller.core.verdict import (
+    CompletionVerdict,
+    ConditionResult,
+    Decision,
+    DispatchVerdict,
+    ErrorType,
+    FailureVerdict,
+    MalformedVerdictError,
+)
 from controller.gates.client import Answer, reason_document
 from controller.gates.questions import attempt_document, started_steps, step_document
 from controller.reconcilers.refusals import warnings
@@ -34,16 +42,17 @@ async def run_steps(scope: Scope) -> None:
     draft.proceed()
     for number in draft.executing():
         await _attend(scope, number, own.get(number, []))
-    if not draft.halting and draft.all_settled():
+    reason = scope.annotation(CANCEL_ANNOTATION)
+    if not draft.halting and reason is None and draft.all_settled():
         draft.enter(phases.MONITORING)
         return
-    if draft.executing() and (draft.halting or scope.annotation(CANCEL_ANNOTATION) is not None):
+    if draft.executing() and (draft.halting or reason is not None):
         draft.wait(f"running steps to end: {_names(scope, draft.executing())}")
         return
     if draft.halting:
         _halt(scope)
         return
-    if (reason := scope.annotation(CANCEL_ANNOTATION)) is not None:
+    if reason is not None:
         await cancel(scope, reason)
         return
     await _dispatch(scope)
@@ -88,6 +97,7 @@ async def _find(scope: Scope, number: int, reference: Document) -> Document | No
         await attempt_failed(scope, number, None, fault)
         return None
     draft.restart(number)
+    scope.look_again(_limit(scope, number) + _MARGIN)
     return None
 
 
@@ -163,7 +173,7 @@ async def attempt_failed(scope: Scope, number: int, execution: Document | None, 
         return
     question: Document = {
         "workflow": scope.document(),
-        "step": step_document(scope.graph.steps[number], draft.step(number), [execution] if execution else []),
+        "step": step_document(scope.graph.steps[number], draft.step(number), scope.attempts().get(number) or filter(None, [execution])),
         "steps": started_steps(scope.graph, draft.steps(), scope.attempts()),
     }
     attempt = attempt_document(execution, owned=True) if execution else {"name": draft.step(number)["k8sExecutionRef"]["name"]}
@@ -199,7 +209,7 @@ def _fault_of_attempt(execution: Document, number: int) -> Fault:
     return Fault(
         results.get("failureReason") or "step_execution_failed",
         results.get("errorMessage") or results.get("message") or "the attempt failed without saying why",
-        results.get("errorType") or "execution_error",
+        results["errorType"] if results.get("errorType") in get_args(ErrorType) else "execution_error",
         results.get("remedy") or "",
         number,
         attempts.snapshot_of(execution),
@@ -228,6 +238,7 @@ async def _dispatch(scope: Scope) -> None:
     }
     answer = await scope.session.ask("dispatch", DispatchVerdict, question)
     verdict, summary = answer.verdict, answer.summary(draft.now)
+    _check_steps(verdict, ready)
     # Where nothing moves, the verdict gives the reasons of its holds as its own.
     told = summary["reasons"]
     held = [line for entry in verdict.hold for reason in entry.reasons if (line := reason_document(reason)) not in told]
@@ -248,6 +259,14 @@ async def _dispatch(scope: Scope) -> None:
             draft.forget_pending()
         return
     _apply_dispatch(scope, ready, answer)
+
+
+def _check_steps(verdict: DispatchVerdict, ready: list[int]) -> None:
+    """Refuse a verdict that speaks of other steps than it was asked about."""
+    about = {*verdict.start, *(entry.step for entry in (*verdict.hold, *verdict.block)), *(entry.step for entry in verdict.skip)}
+    about |= {adjustment.step for adjustment in verdict.adjustments} - {0}
+    if strange := sorted(about - set(ready)):
+        raise MalformedVerdictError(f"DispatchVerdict speaks of steps that are not ready: {strange[:10]}")
 
 
 def _apply_dispatch(scope: Scope, ready: list[int], answer: Answer[DispatchVerdict]) -> None:

@@ -13,13 +13,13 @@ from datetime import timedelta
 
 from cachetools import LRUCache
 
-from controller.cluster.errors import ApiError, ConflictError, NotFoundError
+from controller.cluster.errors import ApiError, ConflictError, InvalidError, NotFoundError
 from controller.core import attempt as attempts
 from controller.core import phases
 from controller.core.errors import RetryableError
 from controller.core.names import CANCEL_ANNOTATION, FINALIZER, ROLLBACK_ANNOTATION
 from controller.core.plan import GraphError, Plan, build_plan
-from controller.core.status import Draft, Fault
+from controller.core.status import MAX_MESSAGE, Draft, Fault
 from controller.core.times import instant
 from controller.core.verdict import MalformedVerdictError
 from controller.gates.client import PolicyNotReadyError
@@ -86,8 +86,11 @@ class WorkflowReconciler:
     async def _decide(self, scope: Scope) -> None:
         """Let stage follow stage until one stays where it is."""
         if scope.draft.phase == phases.DEGRADED:
-            scope.draft.status["rollbackReason"] = scope.annotation(ROLLBACK_ANNOTATION) or ""
+            scope.draft.status["rollbackReason"] = (scope.annotation(ROLLBACK_ANNOTATION) or "")[:MAX_MESSAGE]
             scope.draft.enter(phases.ROLLING_BACK, "asked for by hand")
+            # A write of its own: the API server lets a degraded workflow go on to this phase and no other.
+            scope.look_again(timedelta(0))
+            return
         while (stage := _STAGES.get(scope.draft.phase)) is not None:
             before = scope.draft.phase
             if before in _CANCELLED_AT_ONCE and (reason := scope.annotation(CANCEL_ANNOTATION)) is not None:
@@ -115,8 +118,8 @@ class WorkflowReconciler:
         for execution, reason in scope.cancels:
             await self._cancel(execution, reason)
         if draft.phase in phases.TERMINAL:
-            # No event will tell when the time to live is over.
-            return await self._expire(workflow)
+            # No event will tell when the time to live is over, or that it was asked to be taken back while it still ran.
+            return timedelta(0) if self._reopened(workflow, draft.phase) else await self._expire(workflow)
         return scope.recheck
 
     async def _report_policy_problem(self, workflow: Document, problem: RetryableError) -> None:
@@ -140,6 +143,11 @@ class WorkflowReconciler:
         except ConflictError:
             observer.status_conflict()
             raise
+        except InvalidError as exc:
+            # Nothing would bring the key back, and nobody would know: it is tried again, and told.
+            observer.status_failed()
+            self._parts.events.emit(workflow, "Warning", "StatusRefused", str(exc), "Reconcile")
+            raise RetryableError(str(exc)) from exc
         except ApiError:
             observer.status_failed()
             raise

@@ -71,6 +71,13 @@ _worth_another_look if {
 	not _settled
 }
 
+# Where nothing runs no event will come, and a team's limit may hang on the time.
+_worth_another_look if {
+	_answer.decision == "wait"
+	not _suspended
+	count(input.running) == 0
+}
+
 _settled if v.settled("dispatch", _facts)
 
 # What is ready, in plan order, and what runs.

@@ -31,6 +31,7 @@ default verdict := {
 verdict := object.union_n([
 	_answer,
 	{"action": _action, "delay_seconds": _delay, "failure_reason": _failure_reason},
+	{"error_type": _error_type | _answer.decision == "deny"},
 	{"next_check_seconds": 1 | _answer.decision == "wait"},
 ])
 
@@ -84,7 +85,7 @@ _action := "retry" if {
 } else := "degrade" if {
 	_sound
 	_strategy == "manual"
-	not _cancelled
+	_for_people
 }
 
 default _failure_reason := "step_execution_failed"
@@ -94,6 +95,13 @@ _failure_reason := "cancelled" if {
 } else := input.attempt.failureReason if {
 	is_string(input.attempt.failureReason)
 }
+
+# The attempt says best what went wrong, in one of the words that there are.
+_error_type := input.attempt.errorType if {
+	input.attempt.errorType in _error_types
+} else := v.error_type(_failure_reason)
+
+_error_types := _permanent | {"execution_error", "resource_conflict", "timeout"}
 
 # Trying again cannot help with these.
 _permanent := {"validation_error", "insufficient_permissions", "policy_denied"}
@@ -144,6 +152,11 @@ default _strategy := "automatic"
 _strategy := input.workflow.spec.executionStrategy.rollbackStrategy
 
 _something_to_undo if count(undo.candidates(input.steps)) > 0
+
+# A step that failed is people's business in any case; of a cancel nothing is left to do where there is nothing to undo.
+_for_people if not _cancelled
+
+_for_people if _something_to_undo
 
 # The step that failed may not be among the started ones as they were read.
 _something_to_undo if undo.is_candidate(input.step)

@@ -247,7 +247,7 @@ _deny contains {
 
 # Conditions by reference.
 
-_references contains [step.stepNumber, reference] if {
+_references contains [step.stepNumber, object.get(entry, "type", "a condition"), reference] if {
 	some step in _steps
 	some list in object.keys(_sides)
 	some entry in step[list]
@@ -255,18 +255,27 @@ _references contains [step.stepNumber, reference] if {
 	reference != ""
 }
 
-_resolved contains [number, reference] if {
-	some [number, reference] in _references
+_resolved contains [number, type, reference] if {
+	some [number, type, reference] in _references
 	is_string(references.named(reference))
 }
 
 _deny contains {
 	"code": "reference_unknown",
-	"message": sprintf("step %d: %v refers to no condition package of a policy ConfigMap", [number, reference]),
+	"message": sprintf("step %d: %v: %v refers to no condition package of a policy ConfigMap", [number, type, reference]),
 	"policy": "planning",
-	"remedy": "write configmap-name:key.rego:rule, of a ConfigMap in kubernaut-system that is labelled kubernaut.ai/policy",
+	"remedy": sprintf(
+		"write configmap-name:key.rego:rule, of a ConfigMap in kubernaut-system that is labelled kubernaut.ai/policy; there are: %s",
+		[_references_there],
+	),
 } if {
-	some [number, reference] in (_references - _resolved)
+	some [number, type, reference] in (_references - _resolved)
+}
+
+default _references_there := "none"
+
+_references_there := concat(", ", array.slice(sort(object.keys(data.kubernaut.references)), 0, 10)) if {
+	count(data.kubernaut.references) > 0
 }
 
 # How long: the longest way through the dependencies. Rego has no recursion, so the ends are pushed back along the dependencies round by

@@ -36,8 +36,25 @@ _is_typed("body", value) if is_object(value)
 _is_typed("body", value) if {
 	is_array(value)
 	every entry in value {
-		is_object(entry)
+		_is_edit(entry)
 	}
+}
+
+_is_edit(entry) if {
+	entry.op in {"test", "add", "replace"}
+	is_string(entry.path)
+	"value" in object.keys(entry)
+}
+
+_is_edit(entry) if {
+	entry.op == "remove"
+	is_string(entry.path)
+}
+
+_is_edit(entry) if {
+	entry.op in {"move", "copy"}
+	is_string(entry.path)
+	is_string(entry.from)
 }
 
 _is_typed("gracePeriodSeconds", value) if {

@@ -13,11 +13,12 @@ judged(step, side) := [result |
 	some entry in step[side]
 	is_string(entry.type)
 	_refers(entry)
+	answer := _answer(step, entry)
 	result := {
 		"type": entry.type,
 		"required": object.get(entry, "required", true) != false,
-		"passed": _is_met(step, entry),
-		"message": _message(entry),
+		"passed": _proves(answer, entry.type),
+		"message": concat("", [_message(entry), _fault(answer)]),
 		"seconds": _seconds(entry),
 	}
 ]
@@ -57,20 +58,29 @@ _question(step) := object.union(object.remove(input, ["steps"]), {"step": step})
 
 _refers(entry) if object.get(entry, "rego", "") != ""
 
-_is_met(step, entry) if {
+# What the rule says, as the only member of a list; nothing where it is undefined or errs.
+_answer(step, entry) := [value] if {
 	[_, _, rule] := split(entry.rego, ":")
 
 	# regal ignore:with-outside-test-context
 	value := data.kubernaut.conditions[named(entry.rego)][rule] with input as _question(step)
-	_proves(value, entry.type)
-} else := false
+} else := []
 
-_proves(true, _)
+default _proves(_, _) := false
 
-_proves(value, type) if {
+_proves([true], _)
+
+_proves([value], type) if {
 	is_set(value)
 	type in value
 }
+
+# A rule that only says yes is undefined for no, so this is no error; but one that errs looks the same.
+_fault([]) := " (its rule is undefined)"
+
+_fault([value]) := "" if {
+	type_name(value) in {"boolean", "set"}
+} else := sprintf(" (its rule says a %s, neither true nor a set)", [type_name(value)])
 
 _message(entry) := entry.description if {
 	is_string(entry.description)

@@ -247,6 +247,21 @@ async def test_what_is_too_old_is_forgotten(url: str, tmp_path: Path) -> None:
     audit.close()
 
 
+async def test_a_file_that_grows_too_large_forgets_its_oldest_decisions(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    audit = Audit(url, tmp_path / "spool")
+    for number in range(1500):
+        audit.decided(decided(f"d{number:04}", now=f"2026-11-21T00:{number // 60:02}:{number % 60:02}.000Z"))
+    await audit.flush(60)
+    audit.close()
+    store = Store(url)
+    before = len(kept(url))
+    store.largest = 64 << 10
+    assert store.expire("2026-01-01T00:00:00.000Z") == 1000
+    assert (before, len(kept(url)), min(kept(url))) == (1500, 500, "d1000")
+    store.close()
+
+
 async def test_a_file_that_is_removed_while_it_is_used_is_made_anew(tmp_path: Path) -> None:
     async with running(Audit(f"sqlite:///{tmp_path}/a.db", tmp_path / "spool")) as audit:
         audit.decided(decided("before"))

@@ -117,3 +117,8 @@ def test_an_outage_is_not_counted_against_an_attempt(*, begun: bool) -> None:
     execution["status"] = draft.final()
     later = AttemptDraft(execution, after(61))
     assert later.elapsed(after(61)) == (MINUTE if begun else timedelta(0))
+
+
+@pytest.mark.parametrize("written", ["2 minutes", "-1h", "", None, 7, {}])
+def test_what_another_executor_writes_there_is_no_time_unless_it_is_a_duration(written: object) -> None:
+    assert stopwatch.uncounted({"uncounted": written, "clockStoppedSince": "soon"}, NOON) == timedelta(0)

@@ -151,6 +151,27 @@ async def test_what_is_told_after_a_step_was_given_up_changes_nothing(world: Wor
     assert states(found) == ["failed"]
 
 
+ODD: list[Document] = [
+    {"executionResults": {"errorType": "ran out of tape", "errorMessage": "no"}},
+    {"uncounted": "2 minutes", "clockStoppedSince": "2026-11-21T12:00:00Z"},
+    {
+        "executionResults": {
+            "operations": [{"verb": "wave", "kind": "Hand", "name": "left", "do": {"verb": "wave"}, "sentAt": "2026-11-21T12:00:00Z"}]
+        }
+    },
+    {"preConditionResults": [{"conditionType": f"c{n}", "evaluated": True, "passed": False} for n in range(64)]},
+]
+
+
+@pytest.mark.parametrize("written", ODD, ids=["error type", "time", "operations", "conditions"])
+async def test_odd_words_of_an_executor_stall_nothing(world: World, executor: Executor, written: Document) -> None:
+    await world.create(workflow("w", tell(1)))
+    await executor.sees("w-step-1")
+    await executor.writes("w-step-1", {"phase": "Failed", **written})
+    found = await world.ended("w")
+    assert (phase(found), states(found), found["status"]["errorType"]) == ("failed", ["failed"], "execution_error"), told(found)
+
+
 async def failed_after_a_write(world: World, executor: Executor) -> None:
     """A workflow whose first step is on record as done, with its way back, and whose second has failed."""
     await world.create(config_map(), workflow("w", write(1, "new"), tell(2, dependsOn=[1])))

@@ -155,31 +155,6 @@ async def test_restart_pod_replaces_the_pod_and_its_loss_is_named_as_irreversibl
     assert "rollbackStartTime" not in found["status"]
 
 
-async def test_an_irreversible_step_counts_as_undone_beside_one_that_is_taken_back(world: World) -> None:
-    await world.roll_out(deployment())
-    await world.create(config_map())
-    before = await world.snapshot(CONFIG)
-    steps = chain(
-        step(1, "update-configmap", {"name": "settings", "dataUpdates": {"key": "new"}}),
-        step(2, "restart-pod", {"selector": "app=web"}),
-        doomed(3),
-    )
-    found = await world.run(workflow("w", *steps))
-    assert phase(found) == "rolled_back", told(found)
-    assert await world.snapshot(CONFIG) == before
-    assert found["status"]["stepStatuses"][0]["status"] == "rolled_back"
-    assert "step 2 cannot be taken back and counts as undone" in found["status"]["message"]
-
-
-async def test_a_rollback_spec_beats_the_recorded_undo(world: World) -> None:
-    await world.roll_out(deployment())
-    way_back = {"action": "scale-to-previous", "parameters": {"scaleToPrevious": {"deployment": "web", "previousReplicas": 2}}}
-    steps = chain(step(1, "scale-deployment", {"deployment": "web", "replicas": 3}, rollbackSpec=way_back), doomed(2))
-    found = await world.run(workflow("w", *steps))
-    assert phase(found) == "rolled_back", told(found)
-    assert (await world.read(*WEB))["spec"]["replicas"] == 2
-
-
 async def test_a_workflow_of_the_system_namespace_cordons_a_node_and_another_uncordons_it(world: World) -> None:
     system, page = world.within(SYSTEM), await world.cluster.list(NODE)
     node = page.items[0]["metadata"]["name"]

@@ -1,12 +1,12 @@
-"""The life of a workflow: what is waited for, retried, skipped, cancelled and deleted, and what its status says meanwhile."""
+"""The life of a workflow: what is waited for, retried, skipped and cancelled, and what its status says meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
-import pytest
+from support.team import ruled
 from support.workflows import (
     CONFIG,
     World,
@@ -18,6 +18,7 @@ from support.workflows import (
     is_waiting,
     never_falls,
     phase,
+    seen_by,
     states,
     tell,
     told,
@@ -166,86 +167,8 @@ async def test_a_workflow_that_waits_for_approval_can_be_cancelled(world: World)
     found = await world.ended("w")
     assert (phase(found), found["status"]["failureReason"]) == ("failed", "cancelled"), told(found)
     assert "nobody is there" in found["status"]["message"]
+    assert condition(found, "Approved")["reason"] == "Undecided"
     assert not await world.attempts("w")
-
-
-# Deleting.
-
-
-async def bring_to(world: World, where: str) -> None:
-    """Bring the workflow `w` into one part of its life."""
-    match where:
-        case "waiting for approval":
-            await world.create(workflow("w", tell(1), executionStrategy={"approvalRequired": True}))
-            await world.until(WORKFLOW, "w", lambda w: "approval_required" in is_waiting(w))
-        case "executing":
-            await world.create(workflow("w", waiting(1, timeout="1m")))
-            await world.until(EXECUTION, "w-step-1", lambda a: phase(a) == "verifying")
-        case "ended":
-            await world.run(workflow("w", tell(1)))
-        case _:
-            await world.create(workflow("w", tell(1)))
-
-
-LIFE = ["new", "waiting for approval", "executing", "ended"]
-
-
-@pytest.mark.parametrize("where", LIFE)
-async def test_a_workflow_can_be_deleted_in_every_part_of_its_life(world: World, where: str) -> None:
-    await bring_to(world, where)
-    await world.cluster.delete(WORKFLOW, world.namespace, "w")
-    await world.gone(WORKFLOW, "w", seconds=10)
-    if where != "new":
-        await world.told("w", "WorkflowExecutionDeleted")
-
-
-async def test_the_attempts_of_a_workflow_go_with_it(world: World) -> None:
-    await world.run(workflow("w", tell(1)))
-    await world.cluster.delete(WORKFLOW, world.namespace, "w")
-    # The garbage collector looks for new kinds every thirty seconds only.
-    await world.gone(EXECUTION, "w-step-1", seconds=60)
-
-
-@pytest.mark.parametrize("where", LIFE)
-async def test_a_workflow_can_be_deleted_while_opa_is_down(world: World, plane: Plane, where: str) -> None:
-    if where != "new":
-        await bring_to(world, where)
-    plane.stop("opa")
-    try:
-        if where == "new":
-            await bring_to(world, where)
-            await world.until(WORKFLOW, "w", is_waiting)
-        await world.cluster.delete(WORKFLOW, world.namespace, "w")
-        await world.gone(WORKFLOW, "w", seconds=10)
-    finally:
-        plane.start("opa")
-
-
-async def test_deleting_an_executing_workflow_cancels_its_attempt_and_rolls_nothing_back(world: World) -> None:
-    await world.create(config_map())
-    await world.create(workflow("w", *chain(write(1, "new"), waiting(2, timeout="1m"))))
-    await world.until(EXECUTION, "w-step-2", lambda a: phase(a) == "verifying")
-    # The garbage collector may take the attempt right after its end: only who watched before the deletion sees both for certain.
-    async with aclosing(world.states_of(EXECUTION, "w-step-2", 30)) as seen:
-        assert phase(await anext(seen)) == "verifying"
-        await world.cluster.delete(WORKFLOW, world.namespace, "w")
-        cancelled = await anext((found async for found in seen if phase(found) == "failed"), {})
-    assert cancelled, "the attempt was not seen to fail"
-    assert "deleted" in cancelled["status"]["executionResults"]["errorMessage"]
-    await world.gone(WORKFLOW, "w", seconds=10)
-    assert (await world.read(*CONFIG))["data"]["key"] == "new"
-
-
-async def test_an_ended_workflow_goes_when_its_time_to_live_is_over(world: World) -> None:
-    await world.create(workflow("w", tell(1), ttlSecondsAfterFinished=1))
-    await world.ended("w")
-    await world.gone(WORKFLOW, "w", seconds=5)
-
-
-async def test_the_time_to_live_can_be_shortened_after_the_end(world: World) -> None:
-    await world.run(workflow("w", tell(1)))
-    await world.patch(WORKFLOW, "w", {"spec": {"ttlSecondsAfterFinished": 0}})
-    await world.gone(WORKFLOW, "w", seconds=5)
 
 
 # The status.
@@ -301,10 +224,49 @@ async def test_nothing_is_written_while_nothing_changes(world: World) -> None:
     assert [len(changes) for changes in written] == [0] * 5
 
 
-async def test_events_tell_the_transitions(world: World) -> None:
-    await world.create(config_map())
-    found = await world.run(workflow("w", *chain(write(1, "new"), doomed(2))))
-    assert condition(found, "RolledBack")["status"] == "True"
-    wanted = ("WorkflowExecutionCreated", "PhaseTransition", "WorkflowValidated", "StepStarted", "StepCompleted", "StepFailed")
-    for reason in (*wanted, "RollbackStarted", "RollbackCompleted"):
-        await world.told("w", reason)
+async def test_nothing_is_written_while_a_teams_rule_says_wait(world: World) -> None:
+    # Each rule speaks of the workflow that is named after its gate, and is silent on the others.
+    message = '"message": {{"{0}": "the team looks at it first"}}[input.workflow.metadata.name]'
+    gates = {gate: f'wait contains {{"code": "look_first", {message.format(gate)}}}' for gate in ("planning", "approval", "monitoring")}
+    gates["dispatch"] = f'hold contains {{"step": 1, "code": "look_first", {message.format("dispatch")}}}'
+    async with AsyncExitStack() as rules:
+        for gate, rule in gates.items():
+            await rules.enter_async_context(ruled(world, gate, rule))
+        await world.create(*(workflow(gate, tell(1)) for gate in gates))
+        for gate in gates:
+            await world.until(WORKFLOW, gate, lambda w: "look_first" in is_waiting(w))
+        written = await asyncio.gather(*(world.changes(WORKFLOW, gate, 3.0) for gate in gates))
+        assert dict(zip(gates, map(len, written), strict=True)) == dict.fromkeys(gates, 0)
+
+
+async def test_an_outage_of_opa_is_told_once_and_then_nothing_is_written_until_it_is_over(world: World, plane: Plane) -> None:
+    await world.create(
+        workflow("approval", tell(1), executionStrategy={"approvalRequired": True}),
+        workflow("suspended", tell(1), suspend=True),
+    )
+    await world.until(WORKFLOW, "approval", lambda w: "approval_required" in is_waiting(w))
+    await world.until(WORKFLOW, "suspended", lambda w: "suspended" in is_waiting(w))
+    plane.stop("opa")
+    try:
+        for name in ("approval", "suspended"):
+            await world.annotate(name, "look", "again")
+            # What was asked while it went down is told in other words.
+            await world.until(WORKFLOW, name, lambda w: "no decision: Cannot connect" in is_waiting(w))
+        # It is asked again and again meanwhile.
+        written = await asyncio.gather(*(world.changes(WORKFLOW, name, 3.0) for name in ("approval", "suspended")))
+        assert [len(changes) for changes in written] == [0, 0], [told(found) for changes in written for found in changes]
+    finally:
+        plane.start("opa")
+    await world.until(WORKFLOW, "approval", lambda w: "approval_required" in is_waiting(w))
+    await world.until(WORKFLOW, "suspended", lambda w: "suspended" in is_waiting(w))
+
+
+async def test_each_reconcile_writes_once_while_people_decide(world: World, plane: Plane) -> None:
+    await world.create(workflow("w", tell(1), executionStrategy={"approvalRequired": True}, suspend=True))
+    await world.until(WORKFLOW, "w", lambda w: "approval_required" in is_waiting(w))
+    watching = asyncio.create_task(world.changes(WORKFLOW, "w", 2.0))
+    async with seen_by(plane.users["approver"], world.namespace) as approver:
+        await approver.decide("w", "approver")
+    (written,) = await watching
+    assert (phase(written), is_waiting(written)[:9]) == ("executing", "suspended"), told(written)
+    assert written["status"]["validationResults"]["approvalReceived"]

@@ -1,6 +1,7 @@
 package kubernaut.gates.failure_test
 
 import data.kubernaut.gates.failure
+import data.kubernaut.lib.verdict
 import data.kubernaut.testing.questions as q
 
 _spent := q.put(q.failure, "/step/retriesAttempted", 2)
@@ -17,6 +18,14 @@ _refused := json.patch(_untouched, [
 	{"op": "add", "path": "/attempt/failureReason", "value": "policy_denied"},
 	{"op": "add", "path": "/attempt/errorType", "value": "policy_denied"},
 ])
+
+# As the gate action denies them.
+_unmet(reason) := json.patch(_untouched, [
+	{"op": "add", "path": "/attempt/failureReason", "value": reason},
+	{"op": "add", "path": "/attempt/errorType", "value": verdict.error_type(reason)},
+])
+
+_first(question) := q.put(question, "/step/retriesAttempted", 0)
 
 _cancel := q.put(q.without(q.without(q.failure, "/step"), "/attempt"), "/cancel", {"reason": "enough"})
 
@@ -40,6 +49,14 @@ test_action[note] if {
 			"in": q.put(_spent, "/step/criticalStep", false),
 			"want": ["continue", "postcondition_failed"],
 		},
+		"a precondition that failed before anything was sent is not tried again, and blocks": {
+			"in": _first(_unmet("precondition_failed")),
+			"want": ["block", "precondition_failed"],
+		},
+		"a target that was not there is not looked for again, and blocks": {
+			"in": _first(_unmet("resource_not_found")),
+			"want": ["block", "resource_not_found"],
+		},
 		"a refusal before anything was sent blocks": {"in": _refused, "want": ["block", "policy_denied"]},
 		"a refusal after something was sent takes back": {
 			"in": q.put(_refused, "/step/operationsSent", true),
@@ -51,13 +68,22 @@ test_action[note] if {
 			"want": ["rollback", "postcondition_failed"],
 		},
 		"manual degrades": {"in": _strategy(_spent, "manual"), "want": ["degrade", "postcondition_failed"]},
+		"manual degrades though there is nothing to take back": {
+			"in": _strategy(_untouched, "manual"),
+			"want": ["degrade", "postcondition_failed"],
+		},
 		"none fails": {"in": _strategy(_spent, "none"), "want": ["fail", "postcondition_failed"]},
 		"no strategy is automatic": {
 			"in": q.without(_spent, "/workflow/spec/executionStrategy"),
 			"want": ["rollback", "postcondition_failed"],
 		},
 		"a cancel takes back what was done": {"in": _cancel, "want": ["rollback", "cancelled"]},
-		"a cancel with manual rollback only ends": {"in": _strategy(_cancel, "manual"), "want": ["fail", "cancelled"]},
+		"a cancel with manual rollback leaves the undo to people": {"in": _strategy(_cancel, "manual"), "want": ["degrade", "cancelled"]},
+		"a cancel with manual rollback and nothing done only ends": {
+			"in": q.put(_strategy(_cancel, "manual"), "/steps", []),
+			"want": ["fail", "cancelled"],
+		},
+		"a cancel without rollback only ends": {"in": _strategy(_cancel, "none"), "want": ["fail", "cancelled"]},
 		"a cancel with nothing done only ends": {"in": q.put(_cancel, "/steps", []), "want": ["fail", "cancelled"]},
 		"the empty question fails": {"in": {}, "want": ["fail", "step_execution_failed"]},
 		"a question without the attempt undoes nothing": {
@@ -85,6 +111,18 @@ test_a_team_may_forbid_trying_again_and_going_on[note] if {
 		with data.kubernaut.rules.failure as {"a": {"deny": {"no_second_try"}}}
 	got.decision == "deny"
 	got.action == tc.want
+}
+
+test_a_denial_keeps_the_attempt_s_kind_of_error[note] if {
+	some note, tc in {
+		"the attempt's own": {"in": q.put(q.failure, "/attempt/errorType", "timeout"), "want": "timeout"},
+		"a word that is none": {"in": q.put(q.failure, "/attempt/errorType", "odd"), "want": "execution_error"},
+		"a cancel": {"in": _cancel, "want": "execution_error"},
+	}
+	got := failure.verdict with input as tc["in"]
+		with data.kubernaut.settings as q.settings
+		with data.kubernaut.rules.failure as {"a": {"deny": {"no"}}}
+	got.error_type == tc.want
 }
 
 test_a_team_may_wait if {

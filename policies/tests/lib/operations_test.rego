@@ -10,7 +10,26 @@ test_the_form_of_an_operation[note] if {
 	some note, tc in {
 		"there and back": {"operation": {"do": _request, "undo": _request}, "want": true},
 		"no way back": {"operation": {"do": _request, "undo": null}, "want": true},
-		"a list of patches": {"operation": {"do": object.union(_request, {"body": [{"op": "remove"}]}), "undo": null}, "want": true},
+		"a list of patches": {
+			"operation": {
+				"do": object.union(_request, {"body": [
+					{"op": "test", "path": "/a", "value": null},
+					{"op": "remove", "path": "/a"},
+					{"op": "move", "path": "/b", "from": "/c"},
+				]}),
+				"undo": null,
+			},
+			"want": true,
+		},
+		"a patch of nothing": {"operation": {"do": object.union(_request, {"body": [{"op": "remove"}]}), "undo": null}, "want": false},
+		"a patch without a value": {
+			"operation": {"do": object.union(_request, {"body": [{"op": "add", "path": "/a"}]}), "undo": null},
+			"want": false,
+		},
+		"a patch that is none": {
+			"operation": {"do": object.union(_request, {"body": [{"op": "break", "path": "/a", "value": 1}]}), "undo": null},
+			"want": false,
+		},
 		"an object to send": {"operation": {"do": object.union(_request, {"body": {"spec": {}}}), "undo": null}, "want": true},
 		"a time to end in": {"operation": {"do": object.union(_request, {"gracePeriodSeconds": 5}), "undo": null}, "want": true},
 		"no word of the way back": {"operation": {"do": _request}, "want": false},
