@@ -16,7 +16,8 @@ from controller.core.times import instant
 Document = dict[str, Any]
 
 _BATCH = 250
-_WATCH_SECONDS = 30.0
+_PATIENCE = 900.0
+_WATCH_SECONDS = 5.0
 _PAGE = 500
 
 
@@ -64,15 +65,15 @@ async def target(rig: Rig, namespace: str, name: str = "target") -> None:
     await rig.cluster.create(CONFIG_MAP, namespace, {"metadata": {"name": name}, "data": {}})
 
 
-async def at_once(rig: Rig, namespace: str, workflows: Iterable[Document], seconds: float = 600) -> list[Document]:
+async def at_once(rig: Rig, namespace: str, workflows: Iterable[Document]) -> list[Document]:
     """Create all of them, and answer them as they are when all have completed."""
     created = await asyncio.gather(*(rig.cluster.create(WORKFLOW, namespace, one) for one in workflows))
-    return await until(rig, namespace, [one["metadata"]["name"] for one in created], has_ended, seconds)
+    return await until(rig, namespace, [one["metadata"]["name"] for one in created], has_ended)
 
 
-async def one_by_one(rig: Rig, namespace: str, workflows: Iterable[Document], seconds: float = 300) -> list[Document]:
+async def one_by_one(rig: Rig, namespace: str, workflows: Iterable[Document]) -> list[Document]:
     """Create each when the one before has completed, and answer them as they are then."""
-    return [ended for one in workflows for ended in await at_once(rig, namespace, [one], seconds)]
+    return [ended for one in workflows for ended in await at_once(rig, namespace, [one])]
 
 
 def has_ended(workflow: Document) -> bool:
@@ -116,16 +117,17 @@ class _Awaited:
         return f"{len(self._missing)} of {len(self._names)} workflows, such as {min(self._missing)}"
 
 
-async def until(rig: Rig, namespace: str, names: Sequence[str], holds: Callable[[Document], bool], seconds: float) -> list[Document]:
+async def until(rig: Rig, namespace: str, names: Sequence[str], holds: Callable[[Document], bool]) -> list[Document]:
     """Wait until it holds for each of the named workflows; answers each as it was when it was first seen so.
 
     Raises:
-        RuntimeError: one of them ended otherwise than completed, or it took too long.
+        RuntimeError: one of them ended otherwise than completed, it took a quarter of an hour, or the controller is gone.
     """
     awaited = _Awaited(names, holds)
     only = f"metadata.name={names[0]}" if len(names) == 1 else None
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + _PATIENCE
     while True:
+        rig.expect_controller()
         page = await rig.cluster.list(WORKFLOW, namespace, field_selector=only)
         for one in page.items:
             awaited.look(one)
@@ -137,7 +139,7 @@ async def until(rig: Rig, namespace: str, names: Sequence[str], holds: Callable[
         if awaited.are_there:
             return awaited.answer()
         if left <= 0:
-            raise RuntimeError(f"in {namespace} were late by {seconds:g} s: {awaited.late()}")
+            raise RuntimeError(f"in {namespace} were late by {_PATIENCE:g} s: {awaited.late()}")
 
 
 async def _follow(awaited: _Awaited, events: AsyncIterator[Document | None]) -> None:

@@ -96,7 +96,7 @@ def markdown(report: Figures) -> str:
     """The figures beside their targets."""
     lines = [
         "Counted by the API server, OPA, the controller's metrics and /proc. The load is the machine's 1-minute load average before the",
-        "part began: other work makes every time longer, and leaves requests, round trips and memory as they are.",
+        "part began, the benchmark's own included: other work makes every time longer, CPU time too.",
         "",
         "| figure | measured | target | what it is | when (UTC) | load before |",
         "|---|---|---|---|---|---|",

@@ -49,14 +49,20 @@ class Cost:
 class Rig:
     """The control plane, the controller under test and a client for the load."""
 
-    def __init__(self, plane: local.Plane, cluster: Cluster, api: Api, pid: int) -> None:
+    def __init__(self, plane: local.Plane, cluster: Cluster, api: Api, process: subprocess.Popen[bytes]) -> None:
         self.cluster = cluster
         self.api = api
         self.opa = Api(plane.opa)
         self.metrics = Api(f"http://{plane.metrics}")
-        self.pid = pid
+        self.pid = process.pid
+        self._process = process
         self.opa_pid = plane.pids["opa"]
         self._namespaces = 0
+
+    def expect_controller(self) -> None:
+        """Raise RuntimeError if the controller has ended."""
+        if (code := self._process.poll()) is not None:
+            raise RuntimeError(f"the controller has ended with {code}")
 
     async def namespace(self, purpose: str) -> str:
         """A new namespace, once the controller-manager has done with it: what it writes there would be counted."""
@@ -145,7 +151,7 @@ async def rig(log: Path) -> AsyncIterator[Rig]:
             async with await connect(plane.kubeconfig) as cluster:
                 await _write_settings(cluster, _SETTINGS)
                 with _controller(plane, folder.audit, log) as process:
-                    yield Rig(plane, cluster, Api(plane.server, record.tokens["admin"], folder.authority), process.pid)
+                    yield Rig(plane, cluster, Api(plane.server, record.tokens["admin"], folder.authority), process)
         finally:
             local.down(state, purge=True)
 

@@ -38,7 +38,7 @@ async def memory(rig: Rig) -> Figures:
     await rig.cluster.create(service, namespace, {"metadata": {"name": "quiet"}, "spec": {"clusterIP": "None"}})
     names = [f"w{n:03}" for n in range(_RUNNING)]
     await asyncio.gather(*(rig.cluster.create(WORKFLOW, namespace, waiting(name, "quiet")) for name in names))
-    await until(rig, namespace, names, is_running, seconds=300)
+    await until(rig, namespace, names, is_running)
     used, began = cpu_seconds(rig.pid), time.monotonic()
     seen = []
     for _ in range(_LOOKS):

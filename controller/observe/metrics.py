@@ -29,7 +29,7 @@ _STEP_BUCKETS = (1, 5, 10, 30, 60, 120, 300)
 _SCORE_BUCKETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 _SIZE_BUCKETS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
 _LIFE_BUCKETS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 14400, 86400)
-_FAST_BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1, 2.5, 5)
+_FAST_BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.01, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1, 2.5, 5)
 _WAIT_BUCKETS = (1, 10, 60, 300, 900, 3600, 14400, 43200, 86400)
 # How many codes of verdicts, and how many pairs of a policy on trial and a code, get a series of their own.
 _CODES = 500
