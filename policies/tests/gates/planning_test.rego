@@ -212,3 +212,12 @@ test_a_rule_on_trial_is_heard_and_has_no_effect if {
 	heard := planning.shadow with input as q.planning with data.kubernaut.shadow.planning as trial
 	heard == {{"code": "too_bold", "message": "too_bold", "policy": "shadow.planning.mine", "effect": "deny"}}
 }
+
+test_where_no_condition_package_is_there_that_is_said if {
+	got := planning.verdict with input as _condition({"type": "queue_empty", "rego": "shop:queue.rego:holds"})
+		with data.kubernaut.settings as q.settings
+		with data.kubernaut.references as {}
+		with data.kubernaut.modules.actions as _digests
+	some reason in got.reasons
+	endswith(reason.remedy, "there are: none")
+}
