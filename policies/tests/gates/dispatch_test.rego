@@ -489,16 +489,3 @@ test_a_rule_on_trial_is_heard_and_has_no_effect if {
 	heard := dispatch.shadow with input as q.dispatch with data.kubernaut.shadow.dispatch as trial
 	heard == {{"code": "limit", "message": "1", "policy": "shadow.dispatch.a", "effect": "limit"}}
 }
-
-# With nothing under way no event will tell that a team's limit, which may hang on the time, has changed.
-test_a_full_stop_is_looked_at_again_by_itself[note] if {
-	some note, tc in {
-		"nothing runs": {"running": [], "want": {1}},
-		"a step runs, and its end will tell": {"running": [3], "want": set()},
-	}
-	got := dispatch.verdict with input as q.put(q.dispatch, "/running", tc.running)
-		with data.kubernaut.settings as q.settings
-		with data.kubernaut.rules.dispatch as {"a": {"limit": {0}}}
-	got.decision == "wait"
-	{seconds | seconds := got.next_check_seconds} == tc.want
-}
