@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from support.controller import ControllerProcess
-from support.workflows import FAST
+from support.team import Team
+from support.workflows import FAST, World
 
 from controller.local.plane import Plane
 
@@ -38,3 +39,11 @@ def controller(controller_process: ControllerProcess) -> ControllerProcess:
         controller_process.start()
     controller_process.wait_until_ready()
     return controller_process
+
+
+@pytest.fixture
+async def team(world: World) -> AsyncIterator[Team]:
+    """A team whose action and rights go with the test."""
+    team = Team(world)
+    yield team
+    await team.leave()

@@ -133,7 +133,7 @@ async def test_an_attempt_that_nobody_begins_fails_its_step_when_its_time_is_ove
 
 
 async def test_an_attempt_that_is_begun_and_never_ended_is_told_to_stop_and_then_given_up(world: World, executor: Executor) -> None:
-    await world.create(workflow("w", tell(1, timeout="1s")))
+    await world.create(workflow("w", tell(1, timeout="5s")))
     attempt = await executor.sees("w-step-1")
     status = {"phase": "executing", "startTime": attempt["metadata"]["creationTimestamp"]}
     await executor.writes("w-step-1", status)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.controller import ControllerProcess
+from support.metrics import total
 from support.patience import until
 from support.workflows import FAST, World, deployment, has_ended, is_waiting, phase, seen_by, states, step, tell, told, workflow
 
@@ -107,9 +108,7 @@ def controller(plane: Plane, controller_process: ControllerProcess, tmp_path: Pa
 
 def judged(controller: ControllerProcess, admin: Api, gate: str) -> float:
     """How often a gate was asked so far."""
-    lines = Api(f"http://{controller.plane.metrics}", admin.token).get("/metrics").body.decode().splitlines()
-    found = [line for line in lines if line.startswith("kubernaut_gate_decisions_total{") and f'gate="{gate}"' in line]
-    return sum(float(line.rpartition(" ")[2]) for line in found)
+    return total(controller.plane, "kubernaut_gate_decisions_total", token=admin.token, gate=gate)
 
 
 async def look_again(world: World, controller: ControllerProcess, admin: Api) -> None:

@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from support.controller import ControllerProcess
-from support.faults import FaultProxy, Seen
+from support.faults import Seen, between
+from support.metrics import samples, scrape
 from support.patience import until
-from support.planes import kubeconfig
 from support.workflows import (
     CONFIG,
     World,
@@ -29,19 +26,19 @@ from support.workflows import (
     doomed,
     has_ended,
     is_waiting,
+    parked,
     phase,
+    release,
     seen_by,
     states,
     tell,
     told,
-    waiting,
     workflow,
     write,
 )
 
 from controller.cluster.kinds import EXECUTION, WORKFLOW
 from controller.core.times import instant
-from controller.local.api import Api
 from controller.local.plane import Plane
 
 Document = dict[str, Any]
@@ -68,22 +65,15 @@ ASKING = {"executionStrategy": {"approvalRequired": True}}
 class Counters:
     """What one controller exposes."""
 
-    address: str
-
-    def text(self) -> str:
-        """One scrape."""
-        answer = Api(f"http://{self.address}").get("/metrics")
-        assert answer.status == HTTPStatus.OK, answer.body
-        return answer.body.decode()
+    plane: Plane
 
     def read(self, *names: str) -> dict[Sample, float]:
         """The samples with these names that are not 0, by name without the prefix and label values."""
         found = {}
-        for family in text_string_to_metric_families(self.text()):
-            for sample in family.samples:
-                name = sample.name.removeprefix(PREFIX).removeprefix("kubernaut_")
-                if name in names and sample.value:
-                    found[name, *sample.labels.values()] = sample.value
+        for sample in samples(self.plane):
+            name = sample.name.removeprefix(PREFIX).removeprefix("kubernaut_")
+            if name in names and sample.value:
+                found[name, *sample.labels.values()] = sample.value
         return found
 
     async def settle(self, wanted: Mapping[Sample, float]) -> None:
@@ -91,20 +81,13 @@ class Counters:
         names = {sample[0] for sample in wanted}
         expected = {sample: value for sample, value in wanted.items() if value != 0}
         with suppress(TimeoutError):
-            await until(lambda: self.read(*names) == expected, 5.0)
+            await until(lambda: self.read(*names) == expected)
         assert self.read(*names) == expected
 
 
-@asynccontextmanager
-async def counting(process: ControllerProcess, namespace: str, through: Path | None = None) -> AsyncIterator[Counters]:
-    """A controller for one namespace, in the place of the usual one, which the next test that wants it starts again."""
-    await asyncio.to_thread(process.stop)
-    flags = ("--metrics-open", "--no-leader-elect", f"--namespaces={namespace}")
-    await asyncio.to_thread(process.start, *flags, kubeconfig=through)
-    try:
-        yield Counters(process.plane.metrics)
-    finally:
-        process.kill()
+def alone(namespace: str) -> tuple[str, ...]:
+    """The flags of a controller for one namespace."""
+    return "--metrics-open", "--no-leader-elect", f"--namespaces={namespace}"
 
 
 @pytest.fixture
@@ -116,9 +99,11 @@ async def world(plane: Plane, namespace: str) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def counters(controller_process: ControllerProcess, namespace: str) -> AsyncIterator[Counters]:
-    """What the controller of this test exposes."""
-    async with counting(controller_process, namespace) as counters:
-        yield counters
+    """What the controller of this test exposes; it is in the place of the usual one, which the next test that wants it starts again."""
+    await asyncio.to_thread(controller_process.kill)
+    await asyncio.to_thread(controller_process.start, *alone(namespace))
+    yield Counters(controller_process.plane)
+    await asyncio.to_thread(controller_process.kill)
 
 
 def took(found: Document, began: str, ended: str) -> float:
@@ -140,7 +125,7 @@ async def written(world: World, name: str, ready: asyncio.Event) -> int:
 
 
 def test_a_scrape_names_every_metric_of_the_reference_and_nothing_else_of_ours(counters: Counters) -> None:
-    exposed = set(re.findall(r"^# TYPE (kubernaut_\w+) ", counters.text(), re.MULTILINE))
+    exposed = set(re.findall(r"^# TYPE (kubernaut_\w+) ", scrape(counters.plane), re.MULTILINE))
     assert {name for name in exposed if not name.startswith("kubernaut_shadow_")} == NAMES
 
 
@@ -227,14 +212,17 @@ async def test_a_workflow_that_is_taken_back_and_one_that_fails_after_a_retry(wo
 
 async def test_a_rollback_that_fails(world: World, counters: Counters) -> None:
     await world.create(config_map())
-    await world.create(workflow("w", *chain(write(1, "new"), waiting(2, timeout="1500ms"))))
-    await world.until(EXECUTION, "w-step-2", lambda a: phase(a) == "verifying")
+    degraded = await world.run(workflow("w", *chain(write(1, "new"), doomed(2)), executionStrategy={"rollbackStrategy": "manual"}))
+    assert phase(degraded) == "degraded", told(degraded)
     await world.patch(*CONFIG, {"data": {"key": "somebody else's"}})
-    found = await world.ended("w")
+    await world.annotate("w", "kubernaut.ai/rollback", "it was not worth it")
+    found = await world.until(WORKFLOW, "w", lambda w: phase(w) in {"rolled_back", "failed"})
     assert states(found) == ["rollback_failed", "failed"], told(found)
     await counters.settle(
         {
+            ("executions_total", "degraded"): 1,
             ("executions_total", "rollback_failed"): 1,
+            ("rollbacks_total", "manual"): 1,
             ("steps_completed_total", "update_configmap", "completed"): 1,
             ("steps_completed_total", "update_configmap", "rollback_failed"): 1,
             ("steps_completed_total", "wait_for_condition", "failed"): 1,
@@ -289,10 +277,12 @@ async def test_cancelled_workflows_fail_without_failing_validation_or_are_rolled
     await world.until(WORKFLOW, "asking", lambda w: "approval_required" in is_waiting(w))
     await world.annotate("asking", "kubernaut.ai/cancel", "nobody is there")
     await world.ended("asking")
-    await world.create(workflow("done", *chain(write(1, "new"), waiting(2, timeout="1s", criticalStep=False), tell(3))))
+    await world.create(workflow("done", *chain(write(1, "new"), parked(2), tell(3))))
     await world.until(EXECUTION, "done-step-2", lambda a: phase(a) == "verifying")
     await counters.settle({("concurrent_steps",): 1, ("active_executions",): 1})
     await world.annotate("done", "kubernaut.ai/cancel", "wrong cluster")
+    await world.until(WORKFLOW, "done", lambda w: "running steps to end" in is_waiting(w))
+    await release(world)
     found = await world.ended("done")
     assert phase(found) == "rolled_back", told(found)
     await counters.settle(
@@ -333,9 +323,7 @@ async def test_deleted_workflows_are_counted_when_they_are_let_go(world: World, 
     await counters.settle({("deleted_total",): 2, ("created_total",): 2, ("active_executions",): 0, ("validation_status",): 0})
 
 
-async def test_writes_that_are_refused_are_counted(
-    world: World, plane: Plane, controller_process: ControllerProcess, tmp_path: Path
-) -> None:
+async def test_writes_that_are_refused_are_counted(world: World, controller_process: ControllerProcess) -> None:
     answers = {"PUT": [409, 500], "POST": [422]}
 
     async def meddle(seen: Seen) -> int | None:
@@ -343,20 +331,18 @@ async def test_writes_that_are_refused_are_counted(
         return left.pop(0) if left else None
 
     ours = rf"^(PUT .*/{world.namespace}/workflowexecutions/w/status|POST .*/{world.namespace}/kubernetesexecutions)$"
-    async with FaultProxy(plane.server, re.compile(ours), meddler=meddle) as proxy:
-        through = kubeconfig(plane.controller_kubeconfig, tmp_path / "proxied.yaml", server=proxy.url)
-        async with counting(controller_process, world.namespace, through) as counters:
-            found = await world.run(workflow("w", tell(1)))
-            assert (phase(found), found["status"]["failureReason"]) == ("failed", "step_creation_failed"), told(found)
-            await counters.settle(
-                {
-                    ("status_updates_total", "conflict"): 1,
-                    ("status_updates_total", "failure"): 1,
-                    ("status_updates_total", "success"): sum(seen.method == "PUT" for seen in proxy.seen) - 2,
-                    ("step_creation_total", "failure"): 1,
-                    ("execution_creation_failures_total",): 1,
-                    ("steps_completed_total", "notify_only", "failed"): 1,
-                    ("executions_total", "failed"): 1,
-                }
-            )
-            assert not any(answers.values())
+    async with between(controller_process, ours, *alone(world.namespace), meddler=meddle) as proxy:
+        found = await world.run(workflow("w", tell(1)))
+        assert (phase(found), found["status"]["failureReason"]) == ("failed", "step_creation_failed"), told(found)
+        await Counters(controller_process.plane).settle(
+            {
+                ("status_updates_total", "conflict"): 1,
+                ("status_updates_total", "failure"): 1,
+                ("status_updates_total", "success"): sum(seen.method == "PUT" for seen in proxy.seen) - 2,
+                ("step_creation_total", "failure"): 1,
+                ("execution_creation_failures_total",): 1,
+                ("steps_completed_total", "notify_only", "failed"): 1,
+                ("executions_total", "failed"): 1,
+            }
+        )
+        assert not any(answers.values())

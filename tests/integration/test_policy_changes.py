@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 from support.controller import ControllerProcess
+from support.metrics import total
 from support.workflows import SYSTEM, World, chain, condition, phase, tell, told, workflow
 
 from controller.cluster.kinds import CONFIG_MAP, EXECUTION, WORKFLOW
-from controller.local.api import Api
 from controller.policy.history import read_history
 
 WORKFLOWS = 20
@@ -32,8 +32,7 @@ def rule(number: int) -> Document:
 
 def gate_errors(controller: ControllerProcess) -> float:
     """How many decisions could not be had so far."""
-    lines = Api(f"http://{controller.plane.metrics}").get("/metrics").body.decode().splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("kubernaut_gate_decisions_total") and '"error"' in line)
+    return total(controller.plane, "kubernaut_gate_decisions_total", decision="error")
 
 
 async def test_under_a_change_every_fifth_of_a_second_each_decision_names_one_set_that_was_served(

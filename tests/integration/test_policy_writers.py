@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.team import decides, policy_status
 from support.workflows import SYSTEM, World, codes, delete, deployment, phase, step, tell, told, workflow, write
 
 from controller import paths
@@ -338,20 +339,6 @@ async def test_only_who_could_take_the_guard_away_writes_the_first_settings(pers
 # What taking away comes to.
 
 
-def said_of(found: Document) -> Document:
-    """What the controller says about a policy ConfigMap."""
-    said: Document = json.loads((found["metadata"].get("annotations") or {}).get("kubernaut.ai/policy-status", "{}"))
-    return said
-
-
-async def decides(world: World, name: str, *, former: Document | None = None) -> None:
-    """Wait until the newest version of a policy ConfigMap decides; ``former`` is what was said of the one before."""
-    found = await world.within(SYSTEM).until(
-        CONFIG_MAP, name, lambda c: said_of(c).get("state") in {"active", "rejected"} and said_of(c) != former
-    )
-    assert said_of(found)["state"] == "active", said_of(found)
-
-
 def team_rule(name: str, world: World) -> Document:
     """A team's denial of every plan in the test's namespace; its code is its name."""
     package = name.replace("-", "_")
@@ -438,7 +425,7 @@ async def test_deleting_a_rendered_policy_brings_the_images_version_back(world: 
     elsewhere = f'object.get(input.workflow, ["metadata", "namespace"], "") != "{world.namespace}"'
     laxer = text.replace(production, f"{production}\n\t{elsewhere}")
     assert laxer != text
-    former = said_of(await system.read(CONFIG_MAP, FLOOR))
+    former = policy_status(await system.read(CONFIG_MAP, FLOOR))
     try:
         await is_refused(world)
         await system.patch(CONFIG_MAP, FLOOR, {"data": {key: laxer}})

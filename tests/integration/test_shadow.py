@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from support.controller import ControllerProcess
+from support.metrics import samples
 from support.patience import until
 from support.team import policy
 from support.workflows import NAMESPACE, World, config_map, phase, tell, told, workflow, write
@@ -46,12 +47,9 @@ async def on_trial(world: World, rules: Mapping[str, str]) -> AsyncIterator[str]
 
 def counted(plane: Plane, admin: Api, metric: str, **labels: str) -> dict[str, float]:
     """Gate → value of the series of a metric that have these labels, added up."""
-    answer = Api(f"http://{plane.metrics}", admin.token).get("/metrics")
     found: dict[str, float] = {}
-    for series in re.finditer(rf"^kubernaut_{metric}\{{(.*)\}} (\S+)$", answer.body.decode(), re.MULTILINE):
-        has = dict(re.findall(r'(\w+)="(.*?)"', series[1]))
-        if labels.items() <= has.items():
-            found[has["gate"]] = found.get(has["gate"], 0.0) + float(series[2])
+    for sample in samples(plane, f"kubernaut_{metric}", token=admin.token, **labels):
+        found[sample.labels["gate"]] = found.get(sample.labels["gate"], 0.0) + sample.value
     return found
 
 

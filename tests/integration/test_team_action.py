@@ -8,16 +8,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from support.controller import ControllerProcess
-from support.faults import FaultProxy
-from support.planes import kubeconfig
+from support.faults import between
+from support.team import ANNOTATION, EXAMPLE, KINDS, NAME, RBAC, Team, annotate, rego
 from support.workflows import (
     DEPLOYMENT,
     NAMESPACE,
@@ -34,101 +32,33 @@ from support.workflows import (
     workflow,
 )
 
-from controller import paths
-from controller.cluster.kinds import CONFIG_MAP, EXECUTION, WORKFLOW, Kind
+from controller.cluster.kinds import CONFIG_MAP, WORKFLOW
 from controller.local import programs
 from controller.local.plane import Plane
 from controller.policy.history import read_history
 
 Document = dict[str, Any]
 
-EXAMPLE = paths.ROOT / "examples" / "annotate-deployment"
-NAME = "annotate-deployment"
 ACTION = "annotate_deployment"
-ANNOTATION = "example.com/on-call"
-RBAC = "rbac.authorization.k8s.io/v1"
-# A doomed step that gives a test two seconds before it fails.
-LATER = {"postConditions": [{"type": "condition_reached", "timeout": "2s"}]}
-KINDS = {
-    "ServiceAccount": Kind("v1", "ServiceAccount", "serviceaccounts", namespaced=True),
-    "Role": Kind(RBAC, "Role", "roles", namespaced=True),
-    "RoleBinding": Kind(RBAC, "RoleBinding", "rolebindings", namespaced=True),
-    "ClusterRole": Kind(RBAC, "ClusterRole", "clusterroles", namespaced=False),
-    "ClusterRoleBinding": Kind(RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
-}
-
-
-def rego() -> dict[str, str]:
-    """The team's files, as the keys of their ConfigMap."""
-    return {file.name: file.read_text() for file in sorted((EXAMPLE / "policy").glob("*.rego"))}
-
-
-def annotate(number: int = 1, value: str = "ann", **more: Any) -> Document:
-    """The example's own step, with another number and value."""
-    example: Document = yaml.safe_load((EXAMPLE / "workflow.yaml").read_text())["spec"]["workflowDefinition"]["steps"][0]
-    custom = example["parameters"]["custom"]
-    config = {**custom["config"], "value": value}
-    return {**example, "stepNumber": number, "name": f"s{number}", "parameters": {"custom": {**custom, "config": config}}, **more}
-
-
-@dataclass(slots=True)
-class Team:
-    """A team that adds the example's action, with its rights in the test's namespace, and takes it away again."""
-
-    world: World
-    made: list[tuple[Kind, str | None, str]] = field(default_factory=list)
-
-    async def grant(self, documents: Iterable[Document] | None = None, *, without: str = "") -> None:
-        """Apply rbac.yaml but for the object of that kind and name."""
-        for document in documents or yaml.safe_load_all((EXAMPLE / "rbac.yaml").read_text()):
-            metadata = document["metadata"]
-            if without == f"{document['kind']}/{metadata['name']}":
-                continue
-            if metadata.get("namespace") == "shop":
-                metadata["namespace"] = self.world.namespace
-            await self._make(KINDS[document["kind"]], document)
-
-    async def add(self, files: dict[str, str] | None = None) -> None:
-        """Apply the ConfigMap, and wait until the controller says that it decides."""
-        metadata = {"name": NAME, "namespace": SYSTEM, "labels": {"kubernaut.ai/policy": "rego"}}
-        await self._make(CONFIG_MAP, {"metadata": metadata, "data": files or rego()})
-        found = await self.world.within(SYSTEM).until(CONFIG_MAP, NAME, lambda c: said_of(c).get("state") in {"active", "rejected"})
-        assert said_of(found)["state"] == "active", said_of(found)
-
-    async def remove(self) -> None:
-        """Delete the ConfigMap."""
-        self.made.remove((CONFIG_MAP, SYSTEM, NAME))
-        await self.world.cluster.delete(CONFIG_MAP, SYSTEM, NAME)
-
-    async def leave(self) -> None:
-        """Take everything away again."""
-        while self.made:
-            kind, namespace, name = self.made.pop()
-            await self.world.cluster.delete(kind, namespace, name)
-
-    async def _make(self, kind: Kind, document: Document) -> None:
-        metadata = document["metadata"]
-        await self.world.cluster.create(kind, metadata.get("namespace"), document)
-        self.made.append((kind, metadata.get("namespace"), metadata["name"]))
-
-
-def said_of(found: Document) -> Document:
-    """What the controller says about a policy ConfigMap."""
-    said: Document = json.loads((found["metadata"].get("annotations") or {}).get("kubernaut.ai/policy-status", "{}"))
-    return said
-
-
-@pytest.fixture
-async def team(world: World) -> AsyncIterator[Team]:
-    team = Team(world)
-    yield team
-    await team.leave()
 
 
 async def value(world: World) -> str | None:
     """The annotation of `web`."""
     found: str | None = ((await world.read(*WEB))["metadata"].get("annotations") or {}).get(ANNOTATION)
     return found
+
+
+async def degraded(world: World) -> None:
+    """A workflow `w` that annotated `web`, failed, and waits for people."""
+    steps = chain(annotate(1, "ann"), doomed(2))
+    found = await world.run(workflow("w", *steps, executionStrategy={"rollbackStrategy": "manual"}))
+    assert phase(found) == "degraded", told(found)
+
+
+async def taken_back(world: World) -> Document:
+    """The same workflow, once a person has had it taken back."""
+    await world.annotate("w", "kubernaut.ai/rollback", "take it back")
+    return await world.until(WORKFLOW, "w", lambda w: phase(w) in {"rolled_back", "failed"})
 
 
 # The action at work.
@@ -190,10 +120,9 @@ async def test_a_later_change_by_others_is_not_overwritten_on_the_way_back(world
     await world.roll_out(deployment())
     await team.grant()
     await team.add()
-    await world.create(workflow("w", *chain(annotate(1, "ann"), doomed(2) | LATER)))
-    await world.until(EXECUTION, "w-step-2", lambda a: phase(a) == "verifying")
+    await degraded(world)
     await world.patch(DEPLOYMENT, "web", {"metadata": {"annotations": {ANNOTATION: "carol"}}})
-    found = await world.ended("w")
+    found = await taken_back(world)
     assert states(found) == ["rollback_failed", "failed"], told(found)
     assert "changed_since" in told(found)
     assert await value(world) == "carol"
@@ -218,6 +147,12 @@ def newest_change(kept: Document) -> Document:
     return dict(next(iter(read_history(kept.get("data") or {})), {"changed": {}})["changed"])
 
 
+async def removed(world: World) -> None:
+    """Wait until policy decides without the action."""
+    system = world.within(SYSTEM)
+    await system.until(CONFIG_MAP, "kubernaut-policy-set", lambda kept: newest_change(kept).get(NAME, "") is None, seconds=60)
+
+
 async def test_a_workflow_with_an_action_that_was_deleted_fails_in_planning(world: World, team: Team) -> None:
     await world.roll_out(deployment())
     await team.grant()
@@ -225,7 +160,7 @@ async def test_a_workflow_with_an_action_that_was_deleted_fails_in_planning(worl
     found = await world.run(workflow("before", annotate()))
     assert phase(found) == "completed", told(found)
     await team.remove()
-    await world.within(SYSTEM).until(CONFIG_MAP, "kubernaut-policy-set", lambda kept: newest_change(kept).get(NAME, "") is None)
+    await removed(world)
     found = await world.run(workflow("after", annotate()))
     assert found["status"]["failureReason"] == "planning_error", told(found)
     assert found["status"]["message"] == f"action_unknown: step 1: the catalogue has no action {ACTION}"
@@ -237,10 +172,10 @@ async def test_what_was_done_before_the_action_was_deleted_is_left_for_a_person(
     await world.roll_out(deployment())
     await team.grant()
     await team.add()
-    await world.create(workflow("w", *chain(annotate(1, "ann"), doomed(2) | LATER)))
-    await world.until(EXECUTION, "w-step-2", lambda a: phase(a) == "verifying")
+    await degraded(world)
     await team.remove()
-    found = await world.ended("w")
+    await removed(world)
+    found = await taken_back(world)
     assert states(found) == ["rollback_failed", "failed"], told(found)
     assert "action_unknown: the catalogue has no such action" in told(found)
     assert await value(world) == "ann"
@@ -326,7 +261,7 @@ def is_of_an_action(method: str, path: str) -> bool:
 
 
 async def test_what_its_operations_may_touch_is_bounded_whatever_it_says_and_whatever_its_account_may(
-    world: World, team: Team, plane: Plane, controller: ControllerProcess, tmp_path: Path
+    world: World, team: Team, controller: ControllerProcess
 ) -> None:
     await world.roll_out(deployment())
     table = evil(world.namespace)
@@ -340,26 +275,20 @@ async def test_what_its_operations_may_touch_is_bounded_whatever_it_says_and_wha
     subject = {"kind": "ServiceAccount", "name": f"{NAME}-sa", "namespace": SYSTEM}
     everything = {"apiGroup": RBAC.partition("/")[0], "kind": "ClusterRole", "name": "cluster-admin"}
     await team.grant([{"kind": "ClusterRoleBinding", "metadata": {"name": f"{NAME}-evil"}, "roleRef": everything, "subjects": [subject]}])
-    controller.kill()
-    async with FaultProxy(plane.server, re.compile("")) as proxy:
-        through = kubeconfig(plane.controller_kubeconfig, tmp_path / "proxied.yaml", server=proxy.url)
-        await asyncio.to_thread(controller.start, kubeconfig=through)
-        try:
-            await team.add({f"{ACTION}.rego": module})
-            wanted = {(name, dry): f"{name}-{str(dry).lower()}" for name in table for dry in (True, False)}
-            runs = [
-                world.run(workflow(title, annotate(1, name), executionStrategy={"dryRunFirst": dry}), seconds=60)
-                for (name, dry), title in wanted.items()
-            ]
-            ended = await asyncio.gather(*runs)
-            assert [f"{seen.method} {seen.path}" for seen in proxy.seen if is_of_an_action(seen.method, seen.path)] == []
-            # The same module, the same account, a request within bounds: it is heard of.
-            found = await world.run(workflow("good", annotate(1, "good")))
-            assert phase(found) == "completed", told(found)
-            sent = [seen.path for seen in proxy.seen if is_of_an_action(seen.method, seen.path) and not seen.dry_run]
-            assert sent == [DEPLOYMENT.path(world.namespace, "web")]
-        finally:
-            await asyncio.to_thread(controller.kill)
+    async with between(controller, "") as proxy:
+        await team.add({f"{ACTION}.rego": module})
+        wanted = {(name, dry): f"{name}-{str(dry).lower()}" for name in table for dry in (True, False)}
+        runs = [
+            world.run(workflow(title, annotate(1, name), executionStrategy={"dryRunFirst": dry}), seconds=60)
+            for (name, dry), title in wanted.items()
+        ]
+        ended = await asyncio.gather(*runs)
+        assert [f"{seen.method} {seen.path}" for seen in proxy.seen if is_of_an_action(seen.method, seen.path)] == []
+        # The same module, the same account, a request within bounds: it is heard of.
+        found = await world.run(workflow("good", annotate(1, "good")))
+        assert phase(found) == "completed", told(found)
+        sent = [seen.path for seen in proxy.seen if is_of_an_action(seen.method, seen.path) and not seen.dry_run]
+        assert sent == [DEPLOYMENT.path(world.namespace, "web")]
     for (name, dry), found in zip(wanted, ended, strict=True):
         assert phase(found) in {"failed", "blocked"}, (name, told(found))
         assert table[name][1] in told(found), (name, dry, told(found))

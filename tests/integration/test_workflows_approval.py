@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from support.team import policy_status, ruled
+from support.team import decides, policy_status, ruled
 from support.workflows import (
     CONFIG,
     SYSTEM,
@@ -86,7 +86,7 @@ async def says(who: World, user: str, decision: str = "Approved", *, groups: Ite
 
 
 async def counts(world: World, reason: str) -> list[int]:
-    """How often each of the workflow's Events with this reason was told."""
+    """How often each of the workflow's Events with this reason was told; all that happened has been once the Event of its end is there."""
     page = await world.cluster.list(EVENT, world.namespace, field_selector=f"involvedObject.name=w,reason={reason}")
     return [event["count"] for event in page.items]
 
@@ -100,7 +100,7 @@ async def edited(world: World, name: str, key: str, after: str, line: str) -> As
     async def put(text: str) -> None:
         before = policy_status(await system.read(CONFIG_MAP, name))
         await system.patch(CONFIG_MAP, name, {"data": {key: text}})
-        await system.until(CONFIG_MAP, name, lambda c: policy_status(c) not in ({}, before) and policy_status(c)["state"] == "active")
+        await decides(world, name, former=before)
 
     text: str = former["data"][key]
     assert text.count(after) == 1
@@ -130,6 +130,7 @@ async def test_a_workflow_waits_for_a_person_says_so_and_goes_on_when_one_says_y
     assert (decision["approver"], decision["decision"], decision["source"]) == ("approver", "Approved", "WorkflowApproval")
     assert found["status"]["validationResults"]["approvalReceived"]
     assert await world.told("w", "ApprovalReceived") == "approver"
+    await world.told("w", "WorkflowExecutionCompleted")
     assert (await counts(world, "ApprovalRequired"), await counts(world, "ApprovalReceived")) == ([1], [1])
 
 
@@ -176,9 +177,9 @@ async def test_a_workflow_that_nobody_approves_in_time_expires(world: World) -> 
 
 
 async def test_waiting_for_approval_eats_no_other_timeout(world: World, approver: World) -> None:
-    await world.create(asking(timeouts={"planning": "1s", "validation": "1s"}))
+    await world.create(asking(timeouts={"planning": "5s", "validation": "5s"}))
     await waits(world)
-    assert not await world.changes(WORKFLOW, "w", 1.5)
+    assert not await world.changes(WORKFLOW, "w", 5.5)
     await approver.decide("w", "approver")
     assert phase(await world.ended("w")) == "completed"
 
@@ -209,7 +210,7 @@ async def test_more_steps_than_the_threshold_need_an_approval(world: World, appr
 async def test_a_decision_on_another_plan_or_another_workflow_of_that_name_does_not_count(
     world: World, approver: World, other: dict[str, str]
 ) -> None:
-    await world.create(asking(timeouts={"approval": "2s"}))
+    await world.create(asking(timeouts={"approval": "5s"}))
     found = await waits(world)
     reference = {"name": "w", "uid": other.get("uid", found["metadata"]["uid"])}
     plan = other.get("planHash", found["status"]["executionPlan"]["planHash"])
@@ -241,6 +242,7 @@ async def test_as_many_people_as_a_rule_asks_for_have_to_say_yes_and_nobody_coun
         found = await world.ended("w")
     assert phase(found) == "completed", told(found)
     assert await world.told("w", "ApprovalReceived") == "admin, approver"
+    await world.told("w", "WorkflowExecutionCompleted")
     assert (await counts(world, "ApprovalRequired"), await counts(world, "ApprovalReceived")) == ([1], [1])
 
 
@@ -310,6 +312,7 @@ async def test_one_no_beats_every_yes(world: World, approver: World) -> None:
         found = await world.ended("w")
     assert (phase(found), found["status"]["failureReason"]) == ("failed", "approval_rejected"), told(found)
     assert "admin said no" in found["status"]["message"]
+    await world.told("w", "WorkflowExecutionFailed")
     assert not await counts(world, "ApprovalReceived")
 
 
@@ -353,6 +356,7 @@ async def test_an_earlier_yes_does_not_suffice_where_policy_asks_for_more_since(
             await says(world, "admin")
             found = await world.ended("w")
     assert phase(found) == "completed", told(found)
+    await world.told("w", "WorkflowExecutionCompleted")
     assert await counts(world, "ApprovalRequired") == [1]
 
 
@@ -379,6 +383,7 @@ async def test_it_goes_on_without_anybody_when_the_rule_that_asked_is_taken_away
         found = await world.ended("w")
     assert phase(found) == "completed", told(found)
     assert condition(found, "Approved")["reason"] == "NotRequired"
+    await world.told("w", "WorkflowExecutionCompleted")
     assert not await counts(world, "ApprovalReceived")
 
 
@@ -398,21 +403,22 @@ async def test_who_is_asked_again_has_the_whole_time_again(world: World, approve
             await thaw()
             found = await world.ended("w")
     assert phase(found) == "completed", told(found)
+    await world.told("w", "WorkflowExecutionCompleted")
     assert await counts(world, "ApprovalRequired") == [2]
 
 
 async def test_a_teams_wait_takes_of_the_time_of_validating(world: World, approver: World) -> None:
     async with ruled(world, "approval", FREEZE):
-        await world.create(asking(timeouts={"validation": "2s"}))
+        await world.create(asking(timeouts={"validation": "5s"}))
         found = await waits(world)
         assert "clockStoppedSince" in found["status"]
-        assert not await world.changes(WORKFLOW, "w", 2.5), "waiting for people costs nothing"
+        assert not await world.changes(WORKFLOW, "w", 5.5), "waiting for people costs nothing"
         await says(approver, "approver")
-        found = await waits(world, "freeze")
-        assert "clockStoppedSince" not in found["status"]
+        found = await world.until(WORKFLOW, "w", lambda w: "clockStoppedSince" not in w["status"])
+        assert "freeze" in is_waiting(found), told(found)
         found = await world.ended("w")
     assert (phase(found), found["status"]["failureReason"], found["status"]["errorType"]) == ("failed", "timeout", "timeout"), told(found)
-    assert "validating took longer than 2s: freeze" in found["status"]["message"]
+    assert "validating took longer than 5s: freeze" in found["status"]["message"]
 
 
 async def test_a_step_whose_action_is_another_one_than_was_approved_does_not_run(world: World, approver: World) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, closing
-from pathlib import Path
-from typing import Any, Literal
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
 import pytest
+from support.audit import recorded
 from support.controller import ControllerProcess
-from support.faults import FaultProxy, Seen
+from support.faults import Seen, between
 from support.patience import until
-from support.planes import kubeconfig
 from support.team import ruled
 from support.workflows import (
     CONFIG,
@@ -92,20 +89,11 @@ async def bring_to(world: World, where: str, rules: AsyncExitStack) -> Document:
     return await world.until(WORKFLOW, "w", lambda w: phase(w) == LIFE[where] and (where in ENDED or is_waiting(w)))
 
 
-def kept(controller: ControllerProcess, table: Literal["workflows", "steps"], column: str, uid: str) -> list[Document]:
-    """What the audit store has of a workflow."""
-    store = Path(controller.environment["PHASEGATE_AUDIT_DIR"]) / "audit.db"
-    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
-        connection.row_factory = sqlite3.Row
-        rows = connection.execute(f"SELECT * FROM {table} WHERE {column} = ?", (uid,))  # noqa: S608 - names of our own
-        return [dict(row) for row in rows]
-
-
 async def audited(controller: ControllerProcess, found: Document, *, deleted: bool) -> Document:
     """What the audit store has of a workflow, once it has."""
-    uid = found["metadata"]["uid"]
-    await until(lambda: any(bool(row["deleted_at"]) is deleted for row in kept(controller, "workflows", "uid", uid)), what="its record")
-    (row,) = kept(controller, "workflows", "uid", uid)
+    query, uid = "select * from workflows where uid = ?", found["metadata"]["uid"]
+    await until(lambda: any(bool(row["deleted_at"]) is deleted for row in recorded(controller, query, uid)), what="its record")
+    (row,) = recorded(controller, query, uid)
     assert (row["namespace"], row["name"]) == (found["metadata"]["namespace"], "w")
     return row
 
@@ -113,7 +101,7 @@ async def audited(controller: ControllerProcess, found: Document, *, deleted: bo
 async def test_a_new_workflow_can_be_deleted_at_once(world: World) -> None:
     await world.create(workflow("w", tell(1)))
     await world.cluster.delete(WORKFLOW, world.namespace, "w")
-    await world.gone(WORKFLOW, "w", seconds=10)
+    await world.gone(WORKFLOW, "w")
 
 
 @pytest.mark.parametrize("where", LIFE)
@@ -124,14 +112,15 @@ async def test_a_workflow_can_be_deleted_in_every_part_of_its_life_and_is_kept_i
     if where in ENDED:
         assert (await audited(controller, found, deleted=False))["phase"] == where
     await world.cluster.delete(WORKFLOW, world.namespace, "w")
-    await world.gone(WORKFLOW, "w", seconds=10)
+    await world.gone(WORKFLOW, "w")
     await world.told("w", "WorkflowExecutionDeleted")
     page = await world.cluster.list(EVENT, world.namespace, field_selector="involvedObject.name=w,reason=WorkflowExecutionDeleted")
     assert [event["count"] for event in page.items] == [1]
     row = await audited(controller, found, deleted=True)
     assert row["phase"] == LIFE[where]
     ran = {entry["stepNumber"] for entry in found["status"].get("stepStatuses") or [] if entry["attempts"]}
-    assert {step["step"] for step in kept(controller, "steps", "workflow_uid", found["metadata"]["uid"])} == ran
+    steps = recorded(controller, "select step from steps where workflow_uid = ?", found["metadata"]["uid"])
+    assert {row["step"] for row in steps} == ran
 
 
 async def test_a_new_workflow_can_be_deleted_while_opa_is_down(world: World, plane: Plane) -> None:
@@ -140,7 +129,7 @@ async def test_a_new_workflow_can_be_deleted_while_opa_is_down(world: World, pla
         await world.create(workflow("w", tell(1)))
         await world.until(WORKFLOW, "w", is_waiting)
         await world.cluster.delete(WORKFLOW, world.namespace, "w")
-        await world.gone(WORKFLOW, "w", seconds=10)
+        await world.gone(WORKFLOW, "w")
     finally:
         plane.start("opa")
 
@@ -153,7 +142,7 @@ async def test_a_workflow_can_be_deleted_while_opa_is_down(
     plane.stop("opa")
     try:
         await world.cluster.delete(WORKFLOW, world.namespace, "w")
-        await world.gone(WORKFLOW, "w", seconds=10)
+        await world.gone(WORKFLOW, "w")
         await audited(controller, found, deleted=True)
     finally:
         plane.start("opa")
@@ -173,7 +162,7 @@ async def test_what_was_deleted_while_the_controller_was_down_goes_when_it_is_ba
         for attempt in [*await world.attempts("w"), *await world.attempts("w", rollback=True)]:
             await world.cluster.delete(EXECUTION, world.namespace, attempt["metadata"]["name"])
     controller.start()
-    await world.gone(WORKFLOW, "w", seconds=10)
+    await world.gone(WORKFLOW, "w")
     await world.told("w", "WorkflowExecutionDeleted")
     await audited(controller, found, deleted=True)
 
@@ -183,7 +172,7 @@ async def test_what_is_gone_at_once_leaves_the_finalizer_nothing_to_wait_for(wor
     await world.until(EXECUTION, "w-step-1", lambda a: phase(a) == "verifying")
     await world.cluster.delete(WORKFLOW, world.namespace, "w")
     await world.cluster.delete(EXECUTION, world.namespace, "w-step-1")
-    await world.gone(WORKFLOW, "w", seconds=10)
+    await world.gone(WORKFLOW, "w")
 
 
 @pytest.mark.parametrize("where", ["a step runs", "completed"])
@@ -214,7 +203,7 @@ async def test_deleting_an_executing_workflow_cancels_its_attempt_and_rolls_noth
         cancelled = await anext((found async for found in seen if phase(found) == "failed"), {})
     assert cancelled, "the attempt was not seen to fail"
     assert "deleted" in cancelled["status"]["executionResults"]["errorMessage"]
-    await world.gone(WORKFLOW, "w", seconds=10)
+    await world.gone(WORKFLOW, "w")
     assert (await world.read(*CONFIG))["data"]["key"] == "new"
 
 
@@ -232,7 +221,7 @@ async def test_an_attempt_of_another_executor_is_waited_for_until_it_has_ended(w
     assert not await world.changes(WORKFLOW, "w", 1.5), "it is not let go while its attempt may still do something"
     ended = {"phase": "Failed", "startTime": found["metadata"]["creationTimestamp"], "executionResults": {"errorMessage": "stopped"}}
     await world.cluster.patch(EXECUTION, world.namespace, "w-step-1", {"status": ended}, subresource="status")
-    await world.gone(WORKFLOW, "w", seconds=10)
+    await world.gone(WORKFLOW, "w")
 
 
 async def test_an_attempt_that_never_ends_is_waited_for_in_bounds(world: World, controller: ControllerProcess) -> None:
@@ -257,32 +246,26 @@ async def test_an_attempt_that_never_ends_is_waited_for_in_bounds(world: World, 
 async def test_an_ended_workflow_goes_when_its_time_to_live_is_over(world: World) -> None:
     await world.create(workflow("w", tell(1), ttlSecondsAfterFinished=1))
     await world.ended("w")
-    await world.gone(WORKFLOW, "w", seconds=5)
+    await world.gone(WORKFLOW, "w")
 
 
 async def test_the_time_to_live_can_be_shortened_after_the_end(world: World) -> None:
     await world.run(workflow("w", tell(1)))
     await world.patch(WORKFLOW, "w", {"spec": {"ttlSecondsAfterFinished": 0}})
-    await world.gone(WORKFLOW, "w", seconds=5)
+    await world.gone(WORKFLOW, "w")
 
 
 async def test_a_rollback_that_is_asked_for_at_the_last_moment_of_its_time_to_live_is_not_lost(
-    world: World, plane: Plane, controller: ControllerProcess, tmp_path: Path, rules: AsyncExitStack
+    world: World, controller: ControllerProcess, rules: AsyncExitStack
 ) -> None:
     async def ask(_: Seen) -> None:
         if len(proxy.seen) == 1:
             await world.annotate("w", "kubernaut.ai/rollback", "at the last moment")
 
-    controller.kill()
-    ours = re.compile(rf"^DELETE .*/{world.namespace}/workflowexecutions/w$")
-    async with FaultProxy(plane.server, ours, meddler=ask) as proxy:
-        through = kubeconfig(plane.controller_kubeconfig, tmp_path / "proxied.yaml", server=proxy.url)
-        controller.start("--namespaces", world.namespace, kubeconfig=through, wait=False)
-        try:
-            await bring_to(world, "degraded", rules)
-            await world.patch(WORKFLOW, "w", {"spec": {"ttlSecondsAfterFinished": 0}})
-            await world.gone(WORKFLOW, "w")
-            await world.told("w", "RollbackCompleted")
-            assert (await world.read(*CONFIG))["data"]["key"] == "old"
-        finally:
-            controller.kill()
+    ours = rf"^DELETE .*/{world.namespace}/workflowexecutions/w$"
+    async with between(controller, ours, "--namespaces", world.namespace, meddler=ask) as proxy:
+        await bring_to(world, "degraded", rules)
+        await world.patch(WORKFLOW, "w", {"spec": {"ttlSecondsAfterFinished": 0}})
+        await world.gone(WORKFLOW, "w")
+        await world.told("w", "RollbackCompleted")
+        assert (await world.read(*CONFIG))["data"]["key"] == "old"

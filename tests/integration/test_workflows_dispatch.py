@@ -12,56 +12,37 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
 from support.controller import ControllerProcess
 from support.history import watched
+from support.metrics import samples
 from support.patience import until
-from support.team import condition, ruled
+from support.team import condition, ruled, settings
 from support.workflows import (
     CONFIG,
-    SYSTEM,
     World,
     chain,
     codes,
     config_map,
     has_ended,
     is_waiting,
-    known,
+    parked,
     phase,
+    release,
     seen_by,
     states,
-    step,
     tell,
     told,
     waiting,
     workflow,
 )
 
-from controller.cluster.kinds import CONFIG_MAP, EXECUTION, WORKFLOW, Kind
-from controller.local.api import Api
+from controller.cluster.kinds import EXECUTION, WORKFLOW, Kind
 from controller.local.plane import Plane
-from controller.settings import SETTINGS_CONFIG_MAP
 
 Document = dict[str, Any]
 
-SERVICE = known("v1", "Service")
-
 
 # At once.
-
-
-def parked(number: int, **more: Any) -> Document:
-    """A step whose attempt sends nothing and goes on until `release`."""
-    wanted = {"apiVersion": "v1", "kind": "Service", "name": "signal", "condition": "Given", "timeout": "1m"}
-    return step(number, "wait-for-condition", wanted, **more)
-
-
-async def release(world: World) -> None:
-    """Let every parked step of this namespace end well, now or as soon as it starts."""
-    await world.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "signal"}, "spec": {"ports": [{"port": 80}]}})
-    given = {"type": "Given", "status": "True", "reason": "Given", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    await world.cluster.patch(SERVICE, world.namespace, "signal", {"status": {"conditions": [given]}}, subresource="status")
 
 
 @dataclass(slots=True)
@@ -109,7 +90,7 @@ async def test_no_more_attempts_are_under_way_than_site_workflow_and_teams_all_a
         assert f"parallel_limit: at most {most} steps may run at once, and {most} do" in is_waiting(found)
         await release(world)
         found = await world.ended("w")
-        await until(lambda: not underway.now, 5.0, "the last attempt's end")
+        await until(lambda: not underway.now, what="the last attempt's end")
     assert (phase(found), underway.most) == ("completed", most), told(found)
 
 
@@ -273,48 +254,31 @@ async def test_a_workflow_of_a_hundred_steps_does_not_keep_a_small_one_waiting(l
     assert states(long).count("completed") < 50, "it was served when half of the long one was done"
 
 
-def samples(process: ControllerProcess, name: str) -> list[Sample]:
-    """What a controller says of one metric."""
-    text = Api(f"http://{process.plane.metrics}").get("/metrics").body.decode()
-    return [sample for family in text_string_to_metric_families(text) for sample in family.samples if sample.name == name]
+# What the reconcilers write while steps run. Watches, Leases, Events and policies come when they come.
+WRITTEN = {"KubernetesExecution", "KubernetesExecution/status", "WorkflowExecution", "WorkflowExecution/status"}
+WRITES = {"create", "patch", "update"}
 
 
 def requests(process: ControllerProcess) -> float:
-    """How many requests the controller has sent."""
-    return sum(sample.value for sample in samples(process, "kubernaut_api_requests_total"))
-
-
-def revisions(process: ControllerProcess) -> set[str]:
-    """The policy set that is in force, which the settings belong to."""
-    return {sample.labels["revision"] for sample in samples(process, "kubernaut_policy_set_info")}
-
-
-async def limit(world: World, process: ControllerProcess, qps: str | None, burst: str | None) -> None:
-    """Change the settings, and wait until they are in force."""
-    before = revisions(process)
-    await world.patch(CONFIG_MAP, SETTINGS_CONFIG_MAP, {"data": {"kubernetes-qps": qps, "kubernetes-burst": burst}})
-    await until(lambda: revisions(process) not in (before, set()), 60, "the settings to be in force")
+    """How many writes of workflows and attempts the controller has sent."""
+    sent = samples(process.plane, "kubernaut_api_requests_total")
+    return sum(sample.value for sample in sent if sample.labels["verb"] in WRITES and sample.labels["kind"] in WRITTEN)
 
 
 async def rate(process: ControllerProcess, count: int) -> float:
-    """Requests a second while the next ``count`` are sent."""
+    """Writes a second while the next ``count`` are sent."""
     first, began = requests(process), time.monotonic()
     await until(lambda: requests(process) >= first + count, 60, f"{count} requests")
     return (requests(process) - first) / (time.monotonic() - began)
 
 
 async def test_how_fast_the_api_server_is_asked_follows_the_settings_at_once(limiting: World, throttled: ControllerProcess) -> None:
-    system, pid = limiting.within(SYSTEM), throttled.pid
-    former = (await system.read(CONFIG_MAP, SETTINGS_CONFIG_MAP))["data"]
-    await limit(system, throttled, "5", "1")
-    try:
+    pid = throttled.pid
+    async with settings(limiting) as change:
+        await change({"kubernetes-qps": "5", "kubernetes-burst": "1"})
         await limiting.create(*(workflow(f"w-{n}", *(tell(i) for i in range(1, 101))) for n in range(2)))
-        slow = await rate(throttled, 30)
-        await limit(system, throttled, "1000", "1000")
-        # Those that wait have been told how long.
-        await rate(throttled, 30)
+        slow = await rate(throttled, 20)
+        await change({"kubernetes-qps": "1000", "kubernetes-burst": "1000"})
         fast = await rate(throttled, 100)
-    finally:
-        await limit(system, throttled, former.get("kubernetes-qps"), former.get("kubernetes-burst"))
-    assert fast > 2 * slow, f"{slow:.1f} and {fast:.1f} requests a second"
+    assert fast > 2 * slow, f"{slow:.1f} and {fast:.1f} writes a second"
     assert throttled.pid == pid

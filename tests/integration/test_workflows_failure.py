@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from support.controller import ControllerProcess
-from support.faults import FaultProxy, Seen
-from support.planes import kubeconfig
+from support.faults import Seen, between
 from support.team import ruled
 from support.workflows import (
     CONFIG,
@@ -24,7 +20,9 @@ from support.workflows import (
     deployment,
     doomed,
     is_waiting,
+    parked,
     phase,
+    release,
     states,
     step,
     tell,
@@ -92,21 +90,6 @@ async def test_what_a_team_denies_is_policy_denied_and_is_not_tried_again(world:
     assert (await world.read(*CONFIG))["data"]["key"] == "old"
 
 
-@asynccontextmanager
-async def between(process: ControllerProcess, folder: Path) -> AsyncIterator[FaultProxy]:
-    """A proxy between the controller and the API server; the controller is started anew for it, and ended afterwards."""
-    counted = re.compile(r"^(PATCH .*/configmaps/settings|POST .*/kubernetesexecutions)$")
-    async with FaultProxy(process.plane.server, counted) as proxy:
-        through = kubeconfig(process.plane.controller_kubeconfig, folder / "through.yaml", server=proxy.url)
-        await asyncio.to_thread(process.kill)
-        # In a thread, as the proxy answers in this loop.
-        await asyncio.to_thread(process.start, "--no-leader-elect", kubeconfig=through)
-        try:
-            yield proxy
-        finally:
-            await asyncio.to_thread(process.kill)
-
-
 def refusing(status: int, times: int, *, dry_run: bool = False) -> Callable[[Seen], Awaitable[int | None]]:
     """Refuses this often to have the target written, or to have that rehearsed."""
     left = [times]
@@ -120,12 +103,14 @@ def refusing(status: int, times: int, *, dry_run: bool = False) -> Callable[[See
     return meddle
 
 
+WRITES = r"^(PATCH .*/configmaps/settings|POST .*/kubernetesexecutions)$"
+
+
 async def test_what_is_refused_in_the_rehearsal_of_the_attempt_is_a_validation_error_too(
-    world: World, controller: ControllerProcess, tmp_path: Path
+    world: World, controller: ControllerProcess
 ) -> None:
     await world.create(config_map())
-    async with between(controller, tmp_path) as proxy:
-        proxy.meddler = refusing(422, 1, dry_run=True)
+    async with between(controller, WRITES, "--no-leader-elect", meddler=refusing(422, 1, dry_run=True)):
         found, entry = await failed_step(world, workflow("w", write(1, "new"), executionStrategy=UNREHEARSED))
     wanted = ("validation_error", "dry_run_failed", 0)
     assert (entry["errorType"], found["status"]["failureReason"], entry["retriesAttempted"]) == wanted, told(found)
@@ -134,11 +119,10 @@ async def test_what_is_refused_in_the_rehearsal_of_the_attempt_is_a_validation_e
 
 @pytest.mark.parametrize("attempts", [1, 2])
 async def test_a_target_that_changes_under_every_try_is_a_resource_conflict_and_is_tried_again(
-    world: World, controller: ControllerProcess, tmp_path: Path, attempts: int
+    world: World, controller: ControllerProcess, attempts: int
 ) -> None:
     await world.create(config_map())
-    async with between(controller, tmp_path) as proxy:
-        proxy.meddler = refusing(409, 3 * attempts)
+    async with between(controller, WRITES, "--no-leader-elect", meddler=refusing(409, 3 * attempts)):
         found = await world.run(workflow("w", write(1, "new"), executionStrategy=UNREHEARSED))
     (entry,) = found["status"]["stepStatuses"]
     assert entry["retriesAttempted"] == 1
@@ -169,8 +153,8 @@ async def test_a_retry_is_not_earlier_because_the_controller_was_killed_meanwhil
         due = found["status"]["stepStatuses"][0]["nextRetryTime"]
         controller.kill()
         (first,) = await world.attempts("w")
-        # Between half and the whole of the delay, counted from when the failure was judged.
-        assert 10 <= (instant(due) - instant(first["status"]["completionTime"])).total_seconds() < 60
+        # At least half of the delay, counted from when the failure was judged.
+        assert (instant(due) - instant(first["status"]["completionTime"])).total_seconds() >= 10
         await asyncio.to_thread(controller.start, environment=slowly)
         found = await world.until(WORKFLOW, "w", lambda w: "next retry" in is_waiting(w))
         assert found["status"]["stepStatuses"][0]["nextRetryTime"] == due
@@ -188,13 +172,14 @@ async def test_a_retry_is_not_earlier_because_the_controller_was_killed_meanwhil
 
 async def test_siblings_of_a_step_that_failed_finish_and_nothing_new_starts(world: World) -> None:
     await world.create(config_map())
-    steps = [doomed(1), waiting(2, timeout="1500ms"), write(3, "new", dependsOn=[2]), tell(4), write(5, "new", dependsOn=[4, 2])]
+    steps = [doomed(1), parked(2), write(3, "new", dependsOn=[2]), tell(4), write(5, "new", dependsOn=[4, 2])]
     await world.create(workflow("w", *steps))
     found = await world.until(WORKFLOW, "w", lambda w: phase(w) == "executing" and states(w)[0] == "failed")
     assert states(found)[1] == "executing", told(found)
     assert "running steps to end: 2 (s2)" in is_waiting(found)
+    await release(world)
     found = await world.ended("w")
-    assert (phase(found), states(found)) == ("failed", ["failed", "failed", "pending", "completed", "pending"]), told(found)
+    assert (phase(found), states(found)) == ("failed", ["failed", "completed", "pending", "completed", "pending"]), told(found)
     assert (found["status"]["failedStep"], found["status"]["errorType"]) == (1, "execution_error")
     assert (await world.read(*CONFIG))["data"]["key"] == "old"
 
@@ -270,7 +255,7 @@ async def test_the_record_of_an_attempt_that_went_well(world: World) -> None:
     assert validation["policy"] == {"decision": "allow", "reasons": []}
     assert "/spec/replicas" in validation["dryRunOutput"]
     assert instant(status["startTime"]) <= instant(validation["validationTime"]) <= instant(results["startTime"])
-    assert judged(status, "preConditionResults") | {"image_pull_secrets_valid": (False, True)} == {
+    assert judged(status, "preConditionResults") == {
         "deployment_exists": (True, True),
         "cluster_capacity_available": (True, True),
         "replicas_match": (False, True),

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
-from support.team import ruled
+from support.team import at_undos, ruled
 from support.workflows import (
     CONFIG,
     World,
@@ -17,7 +17,9 @@ from support.workflows import (
     has_ended,
     is_waiting,
     never_falls,
+    parked,
     phase,
+    release,
     seen_by,
     states,
     tell,
@@ -102,10 +104,13 @@ async def test_steps_are_taken_back_in_reverse_order_and_running_siblings_finish
         write(1, "2", name="a"),
         write(2, "2", name="b", dependsOn=[1]),
         doomed(3, dependsOn=[2]),
-        waiting(4, timeout="700ms", dependsOn=[2]),
+        parked(4, dependsOn=[2]),
     ]
-    found = await world.run(workflow("w", *steps))
-    assert (phase(found), states(found)) == ("rolled_back", ["rolled_back", "rolled_back", "failed", "failed"]), told(found)
+    await world.create(workflow("w", *steps))
+    await world.until(WORKFLOW, "w", lambda w: "running steps to end: 4 " in is_waiting(w))
+    await release(world)
+    found = await world.ended("w")
+    assert (phase(found), states(found)) == ("rolled_back", ["rolled_back", "rolled_back", "failed", "completed"]), told(found)
     undone = await world.attempts("w", rollback=True)
     undone.sort(key=lambda a: str(a["status"]["completionTime"]))
     assert [u["spec"]["undoOf"] for u in undone] == ["w-step-2", "w-step-1"]
@@ -116,11 +121,12 @@ async def test_steps_are_taken_back_in_reverse_order_and_running_siblings_finish
 
 async def test_what_somebody_else_changed_since_is_not_overwritten_by_an_undo(world: World) -> None:
     await world.create(config_map())
-    steps = chain(write(1, "new"), waiting(2, timeout="1500ms"))
-    await world.create(workflow("w", *steps))
-    await world.until(EXECUTION, "w-step-2", lambda a: phase(a) == "verifying")
-    await world.patch(*CONFIG, {"data": {"key": "somebody else's"}})
-    found = await world.ended("w")
+    async with at_undos(world, "action", 'wait contains {"code": "hold", "message": "not yet"}') as lift:
+        await world.create(workflow("w", *chain(write(1, "new"), doomed(2))))
+        await world.until(EXECUTION, "w-rollback-1", lambda a: "not yet" in str(a.get("status")))
+        await world.patch(*CONFIG, {"data": {"key": "somebody else's"}})
+        await lift()
+        found = await world.ended("w")
     assert (phase(found), states(found)) == ("failed", ["rollback_failed", "failed"]), told(found)
     assert found["status"]["failureReason"] == "rollback_failed"
     assert "changed_since" in found["status"]["stepStatuses"][0]["errorMessage"]
@@ -150,9 +156,11 @@ async def test_suspending_lets_what_runs_finish(world: World) -> None:
 async def test_a_cancelled_workflow_starts_nothing_more_and_takes_back_what_was_done(world: World) -> None:
     await world.create(config_map())
     before = await world.snapshot(CONFIG)
-    await world.create(workflow("w", *chain(write(1, "new"), waiting(2, timeout="1s", criticalStep=False), tell(3))))
+    await world.create(workflow("w", *chain(write(1, "new"), parked(2), tell(3))))
     await world.until(EXECUTION, "w-step-2", lambda a: phase(a) == "verifying")
     await world.annotate("w", "kubernaut.ai/cancel", "wrong cluster")
+    await world.until(WORKFLOW, "w", lambda w: "running steps to end" in is_waiting(w))
+    await release(world)
     found = await world.ended("w")
     assert phase(found) == "rolled_back", told(found)
     assert (found["status"]["failureReason"], found["status"]["rollbackReason"]) == ("cancelled", "cancelled: wrong cluster")

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from support.team import condition, policy
+from support.team import condition, policy, settings
 from support.workflows import (
-    SYSTEM,
     World,
     codes,
     config_map,
-    delete,
     deployment,
     has_ended,
-    is_waiting,
     phase,
     states,
     step,
@@ -28,9 +24,8 @@ from support.workflows import (
 )
 
 from controller import paths
-from controller.cluster.kinds import CONFIG_MAP, WORKFLOW
+from controller.cluster.kinds import WORKFLOW
 from controller.core.times import instant
-from controller.settings import SETTINGS_CONFIG_MAP
 
 Document = dict[str, Any]
 
@@ -229,32 +224,12 @@ async def test_loosening_a_condition_of_the_catalogue_is_denied_in_planning(worl
     assert "allow-condition-loosening" in found["status"]["remedy"]
 
 
-@asynccontextmanager
-async def setting(world: World, key: str, value: str) -> AsyncIterator[None]:
-    """A setting with another value, once policy decides by it; written back at the end."""
-    system, probe = world.within(SYSTEM), workflow("probe", tell(1), suspend=True)
-
-    def revision(found: Document) -> str:
-        return str(found["status"]["gates"]["dispatch"]["policyRevision"])
-
-    await world.create(probe)
-    before = revision(await world.until(WORKFLOW, "probe", lambda w: "suspended" in is_waiting(w)))
-    former = (await system.read(CONFIG_MAP, SETTINGS_CONFIG_MAP))["data"].get(key)
-    await system.patch(CONFIG_MAP, SETTINGS_CONFIG_MAP, {"data": {key: value}})
-    try:
-        during = revision(await world.until(WORKFLOW, "probe", lambda w: revision(w) != before))
-        yield
-    finally:
-        await system.patch(CONFIG_MAP, SETTINGS_CONFIG_MAP, {"data": {key: former}})
-    await world.until(WORKFLOW, "probe", lambda w: revision(w) != during)
-    await delete(world, WORKFLOW, "probe")
-
-
 async def test_with_the_setting_a_condition_of_the_catalogue_may_be_loosened(world: World) -> None:
     await world.create(deployment(image="registry.example/web:never-ready"))
     mild = [{"type": kind, "required": False} for kind in ("desired_replicas_running", "deployment_health_check")]
     strategy = {"dryRunFirst": False, "rollbackStrategy": "none", "safetyChecks": [{"type": "health", "required": False}]}
-    async with setting(world, "allow-condition-loosening", "true"):
+    async with settings(world) as change:
+        await change({"allow-condition-loosening": "true"})
         found = await world.run(workflow("w", scale(2, postConditions=mild), executionStrategy=strategy, timeouts={"monitoring": "1s"}))
     (attempt,) = await world.attempts("w")
     judged = {c["conditionType"]: (c["required"], c["passed"]) for c in attempt["status"]["postConditionResults"]}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from support.commands import Phasegate
-from support.team import condition, policy, ruled
+from support.team import at_undos, condition, policy, ruled
 from support.workflows import (
     CONFIG,
     WEB,
@@ -17,12 +16,14 @@ from support.workflows import (
     config_map,
     deployment,
     doomed,
+    is_waiting,
+    parked,
     phase,
+    release,
     states,
     step,
     tell,
     told,
-    waiting,
     workflow,
     write,
 )
@@ -35,6 +36,8 @@ Document = dict[str, Any]
 
 NAMES = ("a", "b", "c")
 MANUAL = {"rollbackStrategy": "manual"}
+# What a cancel keeps from starting.
+NEXT = [tell(3, dependsOn=[1])]
 
 
 def writes() -> list[Document]:
@@ -56,15 +59,6 @@ async def degraded(world: World) -> None:
     await world.create(config_map())
     found = await world.run(workflow("w", *chain(write(1, "new"), doomed(2)), executionStrategy=MANUAL))
     assert phase(found) == "degraded", told(found)
-
-
-@asynccontextmanager
-async def at_undos(world: World, gate: str, rule: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """A team's rule at a gate that holds for the undo attempts of this namespace only; yields what lifts it."""
-    here = f'input.workflow.metadata.namespace == "{world.namespace}"'
-    text = f"package kubernaut.rules.{gate}.undos\n\n{rule} if {{\n\tinput.attempt.rollback\n\t{here}\n}}\n"
-    async with policy(world, {"rule.rego": text}) as lift:
-        yield lift
 
 
 # Order.
@@ -130,12 +124,19 @@ async def test_a_rollback_spec_beats_the_recorded_undo(world: World) -> None:
 # Partial.
 
 
-async def test_what_somebody_changed_stays_the_rest_is_taken_back_and_the_message_says_which(world: World) -> None:
+async def taken_back_after(world: World, *meddled: str) -> Document:
+    """A workflow `w` that wrote all three and failed; a person takes it back once somebody else has changed some. As it has ended."""
     await world.create(*(config_map(name, key="old") for name in NAMES))
-    await world.create(workflow("w", *chain(*writes(), waiting(4, timeout="1500ms"))))
-    await world.until(EXECUTION, "w-step-4", lambda a: phase(a) == "verifying")
-    await world.patch(CONFIG_MAP, "b", {"data": {"key": "theirs"}})
-    found = await world.ended("w")
+    found = await world.run(workflow("w", *chain(*writes(), doomed(4)), executionStrategy=MANUAL))
+    assert phase(found) == "degraded", told(found)
+    for name in meddled:
+        await world.patch(CONFIG_MAP, name, {"data": {"key": "theirs"}})
+    await world.annotate("w", "kubernaut.ai/rollback", "take it back")
+    return await world.until(WORKFLOW, "w", lambda w: phase(w) in {"rolled_back", "failed"})
+
+
+async def test_what_somebody_changed_stays_the_rest_is_taken_back_and_the_message_says_which(world: World) -> None:
+    found = await taken_back_after(world, "b")
     assert (phase(found), states(found)) == ("failed", ["rolled_back", "rollback_failed", "rolled_back", "failed"]), told(found)
     assert await values(world) == ["old", "theirs", "old"]
     status = found["status"]
@@ -147,13 +148,8 @@ async def test_what_somebody_changed_stays_the_rest_is_taken_back_and_the_messag
 
 
 async def test_a_teams_rule_may_let_a_strangers_change_be_overwritten(world: World) -> None:
-    await world.create(*(config_map(name, key="old") for name in NAMES))
     async with ruled(world, "rollback", 'overwrite contains {"step": 2, "reason": "its owner agreed"}'):
-        await world.create(workflow("w", *chain(*writes(), waiting(4, timeout="1500ms"))))
-        await world.until(EXECUTION, "w-step-4", lambda a: phase(a) == "verifying")
-        await world.patch(CONFIG_MAP, "b", {"data": {"key": "theirs"}})
-        await world.patch(CONFIG_MAP, "c", {"data": {"key": "theirs"}})
-        found = await world.ended("w")
+        found = await taken_back_after(world, "b", "c")
     assert (phase(found), states(found)) == ("failed", ["rolled_back", "rolled_back", "rollback_failed", "failed"]), told(found)
     assert await values(world) == ["old", "old", "theirs"]
     assert "undone: 2, 1; not undone: 3" in found["status"]["message"]
@@ -241,51 +237,48 @@ async def test_only_phasegate_rollback_takes_back_what_is_degraded(world: World,
 # Cancelled.
 
 
-async def cancelled(world: World, strategy: str, *steps: Document) -> Document:
-    """A workflow `w` of this strategy that was cancelled while the step after these ran and another waited, once it has ended."""
+async def cancelled(world: World, strategy: str, *steps: Document, more: Sequence[Document] = ()) -> Document:
+    """A workflow `w` of this strategy that was cancelled while a step after these ran, and before ``more``, once it has ended."""
     running = len(steps) + 1
-    last = tell(running + 1, dependsOn=[len(steps)])
     terms = {"rollbackStrategy": strategy, "maxParallelSteps": 1}
-    await world.create(workflow("w", *chain(*steps, waiting(running, timeout="1s", criticalStep=False)), last, executionStrategy=terms))
+    await world.create(workflow("w", *chain(*steps, parked(running)), *more, executionStrategy=terms))
     await world.until(EXECUTION, f"w-step-{running}", lambda a: phase(a) == "verifying")
     await world.annotate("w", "kubernaut.ai/cancel", "wrong cluster")
+    await world.until(WORKFLOW, "w", lambda w: f"running steps to end: {running} " in is_waiting(w))
+    await release(world)
     return await world.ended("w")
 
 
 async def test_a_cancel_leaves_to_people_what_they_want_to_undo_by_hand(world: World) -> None:
     await world.create(config_map())
-    found = await cancelled(world, "manual", write(1, "new"))
-    assert (phase(found), states(found)) == ("degraded", ["completed", "failed", "pending"]), told(found)
+    found = await cancelled(world, "manual", write(1, "new"), more=NEXT)
+    assert (phase(found), states(found)) == ("degraded", ["completed", "completed", "pending"]), told(found)
     assert (found["status"]["failureReason"], found["status"]["message"]) == ("cancelled", "cancelled: wrong cluster")
     assert (await world.read(*CONFIG))["data"]["key"] == "new"
 
     await world.annotate("w", "kubernaut.ai/rollback", "take it back")
     found = await world.until(WORKFLOW, "w", lambda w: phase(w) in {"rolled_back", "failed"})
-    assert (phase(found), states(found)) == ("rolled_back", ["rolled_back", "failed", "pending"]), told(found)
+    assert (phase(found), states(found)) == ("rolled_back", ["rolled_back", "completed", "pending"]), told(found)
     assert (found["status"]["failureReason"], found["status"]["rollbackReason"]) == ("cancelled", "take it back")
     assert (await world.read(*CONFIG))["data"]["key"] == "old"
 
 
 @pytest.mark.parametrize("strategy", ["automatic", "manual", "none"])
 async def test_a_cancel_with_nothing_to_undo_only_ends(world: World, strategy: str) -> None:
-    found = await cancelled(world, strategy, tell(1))
+    found = await cancelled(world, strategy, tell(1), more=NEXT)
     assert (phase(found), found["status"]["failureReason"]) == ("failed", "cancelled"), told(found)
     assert "rollbackStartTime" not in found["status"]
 
 
 async def test_a_cancel_without_rollback_keeps_what_was_done(world: World) -> None:
     await world.create(config_map())
-    found = await cancelled(world, "none", write(1, "new"))
-    assert (phase(found), states(found)) == ("failed", ["completed", "failed", "pending"]), told(found)
+    found = await cancelled(world, "none", write(1, "new"), more=NEXT)
+    assert (phase(found), states(found)) == ("failed", ["completed", "completed", "pending"]), told(found)
     assert (await world.read(*CONFIG))["data"]["key"] == "new"
     assert not await undos(world)
 
 
 async def test_a_cancel_during_the_last_step_leaves_the_undo_to_people_as_well(world: World) -> None:
     await world.create(config_map())
-    steps = chain(write(1, "new"), waiting(2, timeout="1s", criticalStep=False))
-    await world.create(workflow("w", *steps, executionStrategy=MANUAL))
-    await world.until(EXECUTION, "w-step-2", lambda a: phase(a) == "verifying")
-    await world.annotate("w", "kubernaut.ai/cancel", "wrong cluster")
-    found = await world.ended("w")
-    assert (phase(found), states(found)) == ("degraded", ["completed", "failed"]), told(found)
+    found = await cancelled(world, "manual", write(1, "new"))
+    assert (phase(found), states(found)) == ("degraded", ["completed", "completed"]), told(found)

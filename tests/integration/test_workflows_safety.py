@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from http import HTTPStatus
 from typing import Any
 
 import pytest
-import yaml
-from prometheus_client.parser import text_string_to_metric_families
 from support.controller import ControllerProcess
-from support.team import policy
+from support.metrics import total
+from support.team import Team, annotate
 from support.workflows import (
     CONFIG,
     DEPLOYMENT,
@@ -32,22 +28,11 @@ from support.workflows import (
     write,
 )
 
-from controller import paths
-from controller.cluster.kinds import CONFIG_MAP, WORKFLOW, Kind
-from controller.local.api import Api
+from controller.cluster.kinds import CONFIG_MAP, WORKFLOW
 
 Document = dict[str, Any]
 
 CHECKS = ("rbac", "capacity", "health", "network")
-# A team's action, and the rights that it needs: here nobody gave them, so no other test is disturbed.
-EXAMPLE = paths.ROOT / "examples" / "annotate-deployment"
-RBAC = "rbac.authorization.k8s.io/v1"
-KINDS = {
-    "ServiceAccount": Kind("v1", "ServiceAccount", "serviceaccounts", namespaced=True),
-    "Role": Kind(RBAC, "Role", "roles", namespaced=True),
-    "RoleBinding": Kind(RBAC, "RoleBinding", "rolebindings", namespaced=True),
-    "ClusterRole": Kind(RBAC, "ClusterRole", "clusterroles", namespaced=False),
-}
 
 
 def terms(*checks: Document, dry_run: bool = True) -> Document:
@@ -165,58 +150,26 @@ async def test_a_namespace_on_its_way_out_is_not_worked_in(world: World, wanted:
 # Rights.
 
 
-def annotate() -> Document:
-    """The team's own step."""
-    example: Document = yaml.safe_load((EXAMPLE / "workflow.yaml").read_text())["spec"]["workflowDefinition"]["steps"][0]
-    return {**example, "stepNumber": 1, "name": "s1"}
-
-
-@asynccontextmanager
-async def team(world: World, without: str = "") -> AsyncIterator[list[Document]]:
-    """A team's action and its rights here, but for the objects of that name in the test's namespace; yields what is missing."""
-    documents = list(yaml.safe_load_all((EXAMPLE / "rbac.yaml").read_text()))
-    for document in documents:
-        if document["metadata"].get("namespace") == "shop":
-            document["metadata"]["namespace"] = world.namespace
-    missing = [d for d in documents if f"{d['kind']}/{d['metadata']['name']}" == without]
-    files = {file.name: file.read_text() for file in (EXAMPLE / "policy").glob("*.rego")}
-    given = [d for d in documents if d not in missing]
-    try:
-        for document in given:
-            await give(world, document)
-        async with policy(world, files):
-            yield missing
-    finally:
-        await withdraw(world, given)
-
-
-async def give(world: World, document: Document) -> None:
-    await world.cluster.create(KINDS[document["kind"]], document["metadata"].get("namespace"), document)
-
-
-async def withdraw(world: World, documents: Iterable[Document]) -> None:
-    for document in documents:
-        await world.cluster.delete(KINDS[document["kind"]], document["metadata"].get("namespace"), document["metadata"]["name"])
-
-
 BINDING = "RoleBinding/annotate-deployment"
 
 
 @pytest.mark.parametrize("wanted", [{}, {"type": "rbac"}, {"type": "rbac-check"}, {"type": "rbac", "enabled": False}])
-async def test_a_missing_right_is_not_passed_over_by_leaving_the_check_out(world: World, wanted: Document) -> None:
+async def test_a_missing_right_is_not_passed_over_by_leaving_the_check_out(world: World, team: Team, wanted: Document) -> None:
     await world.roll_out(deployment())
-    async with team(world, without=BINDING):
-        found = await world.run(workflow("w", annotate(), **terms(*([wanted] if wanted else []), dry_run=False)))
+    await team.grant(without=BINDING)
+    await team.add()
+    found = await world.run(workflow("w", annotate(), **terms(*([wanted] if wanted else []), dry_run=False)))
     refused(found, "rbac_validation_failed")
     assert check(found, "rbac") == (True, False)
     assert f"annotate-deployment-sa may not patch deployments in namespace {world.namespace}" in found["status"]["message"]
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-async def test_a_right_that_is_called_not_required_is_still_the_servers_to_refuse(world: World, *, dry_run: bool) -> None:
+async def test_a_right_that_is_called_not_required_is_still_the_servers_to_refuse(world: World, team: Team, *, dry_run: bool) -> None:
     await world.roll_out(deployment())
-    async with team(world, without=BINDING):
-        found = await world.run(workflow("w", annotate(), **terms({"type": "rbac-check", "required": False}, dry_run=dry_run)))
+    await team.grant(without=BINDING)
+    await team.add()
+    found = await world.run(workflow("w", annotate(), **terms({"type": "rbac-check", "required": False}, dry_run=dry_run)))
     assert check(found, "rbac") == (False, False)
     if dry_run:
         refused(found, "rbac_validation_failed")
@@ -225,16 +178,16 @@ async def test_a_right_that_is_called_not_required_is_still_the_servers_to_refus
         assert (phase(found), found["status"]["errorType"]) == ("failed", "insufficient_permissions"), told(found)
 
 
-async def test_a_right_that_comes_a_moment_later_costs_a_moment(world: World) -> None:
+async def test_a_right_that_comes_a_moment_later_costs_a_moment(world: World, team: Team) -> None:
     await world.roll_out(deployment())
-    async with team(world, without=BINDING) as (binding,):
-        await world.create(workflow("w", annotate()))
-        found = await world.until(WORKFLOW, "w", lambda w: "may not patch deployments" in is_waiting(w))
-        assert phase(found) == "validating"
-        await give(world, binding)
-        found = await world.ended("w")
-        assert phase(found) == "completed", told(found)
-        await withdraw(world, [binding])
+    await team.grant(without=BINDING)
+    await team.add()
+    await world.create(workflow("w", annotate()))
+    found = await world.until(WORKFLOW, "w", lambda w: "may not patch deployments" in is_waiting(w))
+    assert phase(found) == "validating"
+    await team.grant(only=BINDING)
+    found = await world.ended("w")
+    assert phase(found) == "completed", told(found)
 
 
 async def test_a_right_is_asked_for_once_for_any_number_of_equal_steps(world: World, controller: ControllerProcess) -> None:
@@ -243,17 +196,10 @@ async def test_a_right_is_asked_for_once_for_any_number_of_equal_steps(world: Wo
     controller.start("--metrics-open", "--no-leader-elect", f"--namespaces={world.namespace}")
     found = await world.run(workflow("w", *(write(n, "new") for n in range(1, 21)), simulate=True))
     assert found["status"]["validationResults"]["dryRunResults"]["stepsSimulated"] == 20, told(found)
-    # It needs two rights: to read the ConfigMap and to patch it.
-    assert reviews(controller.plane.metrics) == 2
-
-
-def reviews(address: str) -> float:
-    """How many access reviews a controller has asked for."""
-    answer = Api(f"http://{address}").get("/metrics")
-    assert answer.status == HTTPStatus.OK, answer.body
-    families = text_string_to_metric_families(answer.body.decode())
-    samples = [s for family in families for s in family.samples if s.name == "kubernaut_facts_latency_seconds_count"]
-    return sum(s.value for s in samples if s.labels["verb"] == "access")
+    # It needs two rights, to read the ConfigMap and to patch it, each time that it is judged.
+    reviews = total(controller.plane, "kubernaut_facts_latency_seconds_count", verb="access")
+    judged = total(controller.plane, "kubernaut_gate_decisions_total", gate="safety")
+    assert 2 <= reviews <= 2 * judged
 
 
 # The dry-run.

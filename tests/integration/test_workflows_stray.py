@@ -74,7 +74,7 @@ async def test_a_rollback_that_is_asked_for_before_the_workflow_is_degraded_is_n
     await world.create(config_map())
     steps = chain(write(1, "new"), waiting(2, timeout="2s"))
     await world.create(workflow("w", *steps, executionStrategy={"rollbackStrategy": "manual"}))
-    await world.until(WORKFLOW, "w", lambda w: states(w) == ["completed", "executing"])
+    await world.until(WORKFLOW, "w", lambda w: phase(w) == "executing" and states(w) == ["completed", "executing"])
     await world.annotate("w", ROLLBACK_ANNOTATION, "we know already")
     found = await world.until(WORKFLOW, "w", lambda w: phase(w) == "rolled_back")
     assert (await world.read(*CONFIG))["data"]["key"] == "old", told(found)

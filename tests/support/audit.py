@@ -1,4 +1,4 @@
-"""Decisions, workflows and attempts to keep, and a PostgreSQL server where this machine has one."""
+"""Decisions, workflows and attempts to keep, what a controller has kept, and a PostgreSQL server where this machine has one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 from controller.core.verdict import VERDICTS
 from controller.gates.client import Decided
+from support.controller import ControllerProcess
 
 NOW = "2026-11-21T10:00:00.000Z"
 
@@ -58,6 +60,14 @@ def attempt(step: int = 1, number: int = 0, *, phase: str = "completed", seconds
             "executionResults": {"operations": [operation], **({} if phase == "completed" else {"errorType": "timeout"})},
         },
     }
+
+
+def recorded(process: ControllerProcess, query: str, *values: object) -> list[dict[str, Any]]:
+    """What a controller's own audit store answers."""
+    file = Path(process.environment["PHASEGATE_AUDIT_DIR"]) / "audit.db"
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as store:
+        store.row_factory = sqlite3.Row
+        return [dict(row) for row in store.execute(query, values)]
 
 
 def postgresql_programs() -> Path | None:

@@ -16,11 +16,16 @@ from controller.local import programs
 from controller.local.api import Api
 from controller.local.plane import Plane
 
-_PATIENCE = 60.0
+_PATIENCE = 120.0
+# Who was started last at an address, which one controller of a plane can have at a time.
+_LATEST: dict[str, ControllerProcess] = {}
 
 
 class ControllerProcess:
-    """`phasegate run` as a child of the test; its log stays readable after its death."""
+    """`phasegate run` as a child of the test; its log stays readable after its death.
+
+    Whoever starts ends another one at the same addresses: its answers would be taken for those of the new one, which could not listen.
+    """
 
     def __init__(self, plane: Plane, log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.plane = plane
@@ -42,6 +47,10 @@ class ControllerProcess:
     def start(self, *flags: str, kubeconfig: Path | None = None, environment: dict[str, str] | None = None, wait: bool = True) -> None:
         """Start it with further flags; ``kubeconfig`` may lead through a proxy, ``wait`` waits until it is ready."""
         assert not self.is_running, "a controller runs already: kill() or stop() it first"
+        former = _LATEST.get(self.plane.health)
+        if former is not None:
+            former.kill()
+        _LATEST[self.plane.health] = self
         self.flags = flags
         command = [sys.executable, "-m", "controller", "run"]
         command += [f"--kubeconfig={kubeconfig or self.plane.controller_kubeconfig}", f"--opa={self.plane.opa}"]

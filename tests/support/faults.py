@@ -6,15 +6,21 @@ its answer arrives (the API server did it, nobody here knows).
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Self
 
 import aiohttp
 from aiohttp import web
+
+from support.controller import ControllerProcess
+from support.planes import kubeconfig
 
 _HOP = {"host", "connection", "transfer-encoding", "content-length", "keep-alive"}
 
@@ -121,3 +127,17 @@ class FaultProxy:
         self.strike()
         if request.transport is not None:
             request.transport.abort()
+
+
+@asynccontextmanager
+async def between(process: ControllerProcess, counted: str, *flags: str, meddler: Meddler | None = None) -> AsyncIterator[FaultProxy]:
+    """A proxy between a controller and the API server: the controller is started anew for it, and killed at the end."""
+    async with FaultProxy(process.plane.server, re.compile(counted), meddler=meddler) as proxy:
+        through = kubeconfig(process.plane.controller_kubeconfig, process.log.with_suffix(".through.yaml"), server=proxy.url)
+        await asyncio.to_thread(process.kill)
+        try:
+            # In a thread, as the proxy answers in this loop.
+            await asyncio.to_thread(partial(process.start, *flags, kubeconfig=through))
+            yield proxy
+        finally:
+            await asyncio.to_thread(process.kill)

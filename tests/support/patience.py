@@ -8,7 +8,7 @@ from collections.abc import Callable
 _BETWEEN_TWO_LOOKS = 0.02
 
 
-async def until(holds: Callable[[], object], seconds: float = 20.0, what: str = "what the test waits for") -> None:
+async def until(holds: Callable[[], object], seconds: float = 60.0, what: str = "what the test waits for") -> None:
     """Wait until something holds.
 
     Raises:

@@ -26,7 +26,7 @@ Document = dict[str, Any]
 # What a controller is told so that tests do not wait for what production waits for.
 FAST = {"MONITORING_STABILITY": "0s", "KUBERNETES_QPS": "0", "RETRY_BASE_DELAY": "100ms"}
 SYSTEM = "kubernaut-system"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def known(api_version: str, kind: str) -> Kind:
@@ -36,6 +36,7 @@ def known(api_version: str, kind: str) -> Kind:
     return found
 
 
+SERVICE = known("v1", "Service")
 DEPLOYMENT = known("apps/v1", "Deployment")
 REPLICA_SET = known("apps/v1", "ReplicaSet")
 NODE = known("v1", "Node")
@@ -87,6 +88,19 @@ def waiting(number: int, *, timeout: str, **more: Any) -> Document:
 def doomed(number: int, **more: Any) -> Document:
     """A step that fails soon, for good."""
     return waiting(number, timeout="100ms", **more)
+
+
+def parked(number: int, **more: Any) -> Document:
+    """A step whose attempt sends nothing and goes on until `release`."""
+    wanted = {"apiVersion": "v1", "kind": "Service", "name": "signal", "condition": "Given", "timeout": "1m"}
+    return step(number, "wait-for-condition", wanted, **more)
+
+
+async def release(world: World) -> None:
+    """Let every parked step of this namespace end well, now or as soon as it starts."""
+    await world.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "signal"}, "spec": {"ports": [{"port": 80}]}})
+    given = {"type": "Given", "status": "True", "reason": "Given", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    await world.cluster.patch(SERVICE, world.namespace, "signal", {"status": {"conditions": [given]}}, subresource="status")
 
 
 def config_map(name: str = "settings", **data: str) -> Document:
