@@ -237,12 +237,10 @@ async def test_a_restart_with_a_setting_that_cannot_be_read_goes_on_with_the_one
 
 
 async def test_a_busy_machine_is_no_fault_of_the_policies(opa: Path, make: Callable[..., PolicyLoader]) -> None:
-    # A good set that is cut short by the clock on the wall, and would have ended.
-    checker = Checker(opa)
+    # A good set that is cut short by the clock on the wall, and ends when it is given the processor's time.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("controller.policy.check._PROBE_TAKES_AT_MOST", "1ms")
-        with pytest.raises(CheckUnavailableError, match="a busy machine"):
-            await make(checker=checker).load()
+        assert (await make(checker=Checker(opa)).load()).revision is not None
     with pytest.raises(CheckUnavailableError, match="did not end within"):
         await make(checker=Checker(opa, limits=Limits(seconds=0.001))).load()
     assert (await make().load()).revision is not None
