@@ -56,7 +56,7 @@ _UNTESTED = '\n# METADATA\n# description: Nobody asks for this.\nextra := 1 if i
         ("conventions", _append("lib/undo.rego", "\nextra := 1\n"), "the public rule extra has no METADATA description"),
         ("conventions", _replace("gates/rollback.rego", "# entrypoint: true\nshadow", "shadow"), "gate rollback has no entrypoint shadow"),
         ("tests", _append("gates/rollback.rego", _UNTESTED), "no test reaches"),
-        ("tests", _replace("gates/rollback.rego", '"overwrite": []', '"overwrite": [1]'), "FAIL"),
+        ("tests", _replace("gates/rollback.rego", "array.concat(_failed, _completed)", "array.concat(_completed, _failed)"), "FAIL"),
         ("lint", _append("gates/rollback.rego", "\n_Camel := 1\n"), "prefer-snake-case"),
     ],
 )
