@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, get_args
@@ -229,16 +229,9 @@ async def _dispatch(scope: Scope) -> None:
         if not running and due is not None:
             draft.wait("the next retry")
         return
-    question = {
-        "workflow": scope.document(),
-        "steps": [step_document(plan.steps[n], draft.step(n)) for n in sorted({*ready, *running})],
-        "ready": ready,
-        "running": running,
-        "since": dict(draft.status.get("conditionSince") or {}),
-    }
-    answer = await scope.session.ask("dispatch", DispatchVerdict, question)
+    steps = [step_document(plan.steps[n], draft.step(n)) for n in sorted({*ready, *running})]
+    answer = await ask_dispatch(scope, steps, ready, running, draft.status.get("conditionSince") or {})
     verdict, summary = answer.verdict, answer.summary(draft.now)
-    _check_steps(verdict, ready)
     # Where nothing moves, the verdict gives the reasons of its holds as its own.
     told = summary["reasons"]
     held = [line for entry in verdict.hold for reason in entry.reasons if (line := reason_document(reason)) not in told]
@@ -261,12 +254,22 @@ async def _dispatch(scope: Scope) -> None:
     _apply_dispatch(scope, ready, answer)
 
 
-def _check_steps(verdict: DispatchVerdict, ready: list[int]) -> None:
-    """Refuse a verdict that speaks of other steps than it was asked about."""
+async def ask_dispatch(
+    scope: Scope, steps: Sequence[Mapping[str, object]], ready: list[int], running: list[int], since: Mapping[str, str]
+) -> Answer[DispatchVerdict]:
+    """Ask `dispatch` which of the ready steps start.
+
+    Raises:
+        MalformedVerdictError: it speaks of other steps than it was asked about.
+    """
+    question = {"workflow": scope.document(), "steps": list(steps), "ready": ready, "running": running, "since": dict(since)}
+    answer = await scope.session.ask("dispatch", DispatchVerdict, question)
+    verdict = answer.verdict
     about = {*verdict.start, *(entry.step for entry in (*verdict.hold, *verdict.block)), *(entry.step for entry in verdict.skip)}
     about |= {adjustment.step for adjustment in verdict.adjustments} - {0}
     if strange := sorted(about - set(ready)):
         raise MalformedVerdictError(f"DispatchVerdict speaks of steps that are not ready: {strange[:10]}")
+    return answer
 
 
 def _apply_dispatch(scope: Scope, ready: list[int], answer: Answer[DispatchVerdict]) -> None:

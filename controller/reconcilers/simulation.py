@@ -17,7 +17,6 @@ from controller.core.verdict import (
     ApprovalVerdict,
     CompletionVerdict,
     Decision,
-    DispatchVerdict,
     FailureVerdict,
     MonitoringVerdict,
     Reason,
@@ -26,6 +25,7 @@ from controller.core.verdict import (
 )
 from controller.gates.client import Answer, reason_document
 from controller.reconcilers.rehearsal import Rehearsed
+from controller.reconcilers.running import ask_dispatch
 from controller.reconcilers.scope import Document, Scope
 from controller.reconcilers.together import together
 
@@ -71,9 +71,7 @@ async def _dispatch(scope: Scope) -> list[Document]:
     plan, issues = scope.graph, []
     waiting, done = list(plan.order()), set[int]()
     while ready := [n for n in waiting if set(plan.steps[n]["dependsOn"]) <= done]:
-        steps = [_pretended(scope, n, "pending") for n in sorted(ready)]
-        question = {"workflow": scope.document(), "steps": steps, "ready": ready, "running": [], "since": {}}
-        answer = await scope.session.ask("dispatch", DispatchVerdict, question)
+        answer = await ask_dispatch(scope, [_pretended(scope, n, "pending") for n in sorted(ready)], ready, [], {})
         _judged(scope, answer)
         verdict = answer.verdict
         issues += _said(answer)
