@@ -12,18 +12,16 @@ from controller.core.plan import GraphError, build_plan, plan_hash
 from controller.core.status import MAX_MESSAGE, Fault, Notice
 from controller.core.times import instant, stamp
 from controller.core.verdict import ApprovalVerdict, Decision, PlanningVerdict, SafetyVerdict
-from controller.gates.client import Answer, reason_document
+from controller.gates.client import Answer
 from controller.reconcilers.rehearsal import Rehearsed, dry_run_results, rehearse
-from controller.reconcilers.scope import BY_WORKFLOW, Document, Scope, fault_of
+from controller.reconcilers.scope import BY_WORKFLOW, MARGIN, Document, Scope, fault_of, terms_of
 from controller.reconcilers.simulation import simulate
 
 # Keys of `conditionSince` that are about a safety check.
 _CHECK = "safety/"
-_MOST_GROUPS, _LONGEST_NAME = 64, 512
 # A decision on an approval comes as an event; this is for a policy that waits for something else and does not say for how long.
 _LONGEST_LOOK = 30.0
 _MOST_DECISIONS = 50
-_MARGIN = timedelta(milliseconds=50)
 
 
 async def plan_workflow(scope: Scope) -> None:
@@ -115,15 +113,12 @@ async def _is_approved(scope: Scope) -> bool:
     terms = answer.verdict.approval
     approval: Document = {
         **({"requestedAt": former["requestedAt"]} if "requestedAt" in former else {}),
-        "required": terms.required,
         "planHash": draft.status["executionPlan"]["planHash"],
         "policyRevision": answer.revision,
         "decisions": decisions,
+        **terms_of(answer),
     }
     if terms.required:
-        approval |= {"count": terms.count, "received": terms.received, "notRequester": terms.not_requester}
-        approval["groups"] = [group[:_LONGEST_NAME] for group in terms.groups[:_MOST_GROUPS]]
-        approval["reasons"] = [reason_document(r) for r in answer.verdict.reasons[:10]]
         if former.get("required"):
             approval["expiresAt"] = former["expiresAt"]
         else:
@@ -139,7 +134,7 @@ async def _is_approved(scope: Scope) -> bool:
         case Decision.WAIT:
             _wait(scope, answer, "validation", otherwise=_LONGEST_LOOK)
             if "expiresAt" in approval and (expires := instant(approval["expiresAt"])) > draft.now:
-                scope.look_again(expires - draft.now + _MARGIN)
+                scope.look_again(expires - draft.now + MARGIN)
             return False
         case Decision.ALLOW:
             if terms.required and not draft.status["validationResults"].get("approvalReceived"):
@@ -209,5 +204,5 @@ def _wait(scope: Scope, answer: Answer[Any], limit: str, *, otherwise: float = 2
         draft.fail(Fault("timeout", f"{draft.phase} took longer than {format_duration(allowed)}: {answer.verdict.why}", "timeout"))
         return
     else:
-        scope.look_again(allowed - draft.elapsed() + _MARGIN)
+        scope.look_again(allowed - draft.elapsed() + MARGIN)
     scope.look_again(timedelta(seconds=answer.verdict.next_check_seconds or otherwise))

@@ -15,9 +15,8 @@ from controller.core.verdict import Decision, MalformedVerdictError, MonitoringV
 from controller.gates.client import Answer
 from controller.gates.questions import started_steps
 from controller.reconcilers.running import outlived
-from controller.reconcilers.scope import Document, Scope, fault_of, owned_by
+from controller.reconcilers.scope import MARGIN, Document, Scope, fault_of, owned_by
 
-_MARGIN = timedelta(milliseconds=50)
 _RECORD_IS_GONE = "the record of what it did is gone, so it cannot be taken back; compare its target by hand"
 
 
@@ -45,7 +44,7 @@ async def monitor(scope: Scope) -> None:
     elif verdict.decision is Decision.DENY:
         draft.fail(fault_of(answer, "monitoring_failed"))
     else:
-        done = draft.final()["completedSteps"]
+        done = sum(entry["status"] == "completed" for entry in draft.steps())
         told = f"{done} of {draft.status['totalSteps']} steps completed, outcome {verdict.outcome}"
         draft.complete(verdict.outcome, _with_warnings(told, answer))
 
@@ -99,7 +98,7 @@ def _undo(scope: Scope, number: int, undos: list[Document], *, overwrite: bool) 
             draft.undo_failed(number, f"its attempt {running} did not end: nobody knows what it still does; compare its target by hand")
             return False
         draft.wait(f"attempt {running} to end, before step {number} is taken back")
-        scope.look_again(limit - draft.elapsed() + _MARGIN)
+        scope.look_again(limit - draft.elapsed() + MARGIN)
         return True
     count = draft.step(number).get("rollbackAttempts", 0)
     name = attempt_name(metadata["name"], number, count, rollback=True)
@@ -117,7 +116,7 @@ def _undo(scope: Scope, number: int, undos: list[Document], *, overwrite: bool) 
         return False
     draft.start_undo(number, count, start)
     draft.wait(f"step {number} to be taken back")
-    scope.look_again(limit + _MARGIN)
+    scope.look_again(limit + MARGIN)
     return True
 
 
@@ -137,7 +136,7 @@ async def _undo_ended(scope: Scope, number: int, undos: dict[int, list[Document]
                 draft.undo_failed(number, _RECORD_IS_GONE)
                 return True
             draft.restart_undo(number, start)
-            scope.look_again(_undo_limit(scope, number) + _MARGIN)
+            scope.look_again(_undo_limit(scope, number) + MARGIN)
             return False
         if not owned_by(execution, scope.workflow):
             draft.wait(f"the name {reference['name']} is still taken by another owner's leftover; delete that KubernetesExecution")

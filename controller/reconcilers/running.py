@@ -25,14 +25,13 @@ from controller.core.verdict import (
 from controller.gates.client import Answer, reason_document
 from controller.gates.questions import attempt_document, started_steps, step_document
 from controller.reconcilers.refusals import warnings
-from controller.reconcilers.scope import Document, Scope, fault_of, owned_by
+from controller.reconcilers.scope import MARGIN, Document, Scope, fault_of, owned_by
 
 _HALTS = {"rollback": phases.ROLLING_BACK, "fail": phases.FAILED, "degrade": phases.DEGRADED, "block": phases.BLOCKED}
 # How long a cancelled attempt that had begun is waited for: it says itself what it waited for, and what it has done.
 _CANCEL_GRACE = timedelta(seconds=10)
 _QUEUED_LOOK = timedelta(seconds=1)
 _MOST_REASONS = 8
-_MARGIN = timedelta(milliseconds=50)
 
 
 async def run_steps(scope: Scope) -> None:
@@ -97,7 +96,7 @@ async def _find(scope: Scope, number: int, reference: Document) -> Document | No
         await attempt_failed(scope, number, None, fault)
         return None
     draft.restart(number)
-    scope.look_again(_limit(scope, number) + _MARGIN)
+    scope.look_again(_limit(scope, number) + MARGIN)
     return None
 
 
@@ -126,7 +125,7 @@ def outlived(scope: Scope, execution: Document, started: str, limit: timedelta) 
     begun = status.get("startTime")
     over = now - (instant(begun or started) + limit + stopwatch.uncounted(status, now))
     if over <= timedelta(0):
-        scope.look_again(-over + _MARGIN)
+        scope.look_again(-over + MARGIN)
         return ""
     if not begun and scope.parts.is_queued(execution):
         scope.look_again(_QUEUED_LOOK)
@@ -134,7 +133,7 @@ def outlived(scope: Scope, execution: Document, started: str, limit: timedelta) 
     if CANCEL_ANNOTATION not in (execution["metadata"].get("annotations") or {}):
         scope.cancels.append((execution, "timeout"))
     if begun and over <= _CANCEL_GRACE:
-        scope.look_again(_CANCEL_GRACE - over + _MARGIN)
+        scope.look_again(_CANCEL_GRACE - over + MARGIN)
         return ""
     return "its attempt did not end" if begun else "nobody began its attempt"
 
@@ -279,7 +278,7 @@ def _apply_dispatch(scope: Scope, ready: list[int], answer: Answer[DispatchVerdi
         if number in ready and draft.state(number) == "pending" and not draft.halting:
             draft.start(number, _adjustments(verdict, number))
             # Whoever carries it out tells of its end; should nobody, nothing else would tell.
-            scope.look_again(_limit(scope, number) + _MARGIN)
+            scope.look_again(_limit(scope, number) + MARGIN)
     for adjustment in verdict.adjustments:
         if not adjustment.step or draft.state(adjustment.step) in {"executing", "skipped"}:
             draft.adjusted(adjustment.step, adjustment.adjustment, adjustment.reason)

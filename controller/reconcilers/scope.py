@@ -16,8 +16,8 @@ from controller.core.durations import parse_duration
 from controller.core.names import ROLLBACK_LABEL
 from controller.core.plan import Plan
 from controller.core.status import Draft, Fault
-from controller.core.verdict import Verdict
-from controller.gates.client import Answer, FactSource, GateClient, Session
+from controller.core.verdict import ApprovalVerdict, Verdict
+from controller.gates.client import Answer, FactSource, GateClient, Session, reason_document
 from controller.gates.documents import Workflow
 from controller.gates.questions import workflow_document
 from controller.observe.workflows import ReconcileObserver
@@ -25,6 +25,10 @@ from controller.reconcilers.objects import BY_OWNER, Objects
 from controller.settings import Settings
 
 Document = dict[str, Any]
+
+# A look is a little after the instant that it is for.
+MARGIN = timedelta(milliseconds=50)
+_MOST_GROUPS, _LONGEST_NAME, _MOST_REASONS = 64, 512, 10
 
 # The index of approvals by `namespace/name` of the workflow that they speak of.
 BY_WORKFLOW = "workflow"
@@ -123,6 +127,21 @@ class Scope:
 def owned_by(execution: Document, workflow: Document) -> bool:
     """Tell whether an attempt belongs to this very workflow."""
     return any(o["uid"] == workflow["metadata"]["uid"] for o in execution["metadata"].get("ownerReferences") or [])
+
+
+def terms_of(answer: Answer[ApprovalVerdict]) -> Document:
+    """What it takes to be approved, as status keeps it: cut to what the schema admits."""
+    terms = answer.verdict.approval
+    if not terms.required:
+        return {"required": False}
+    return {
+        "required": True,
+        "count": terms.count,
+        "received": terms.received,
+        "groups": [group[:_LONGEST_NAME] for group in terms.groups[:_MOST_GROUPS]],
+        "notRequester": terms.not_requester,
+        "reasons": [reason_document(reason) for reason in answer.verdict.reasons[:_MOST_REASONS]],
+    }
 
 
 def fault_of(answer: Answer[Any], reason: str, *, step: int | None = None) -> Fault:

@@ -23,10 +23,10 @@ from controller.core.verdict import (
     RollbackVerdict,
     VerifyVerdict,
 )
-from controller.gates.client import Answer, reason_document
+from controller.gates.client import Answer
 from controller.reconcilers.rehearsal import Rehearsed
 from controller.reconcilers.running import ask_dispatch
-from controller.reconcilers.scope import Document, Scope
+from controller.reconcilers.scope import Document, Scope, terms_of
 from controller.reconcilers.together import together
 
 _SEVERITY = {Decision.DENY: "high", Decision.WAIT: "medium", Decision.ALLOW: "low"}
@@ -55,14 +55,7 @@ async def _approval(scope: Scope) -> list[Document]:
     steps = [dict(step) for step in scope.graph.steps.values()]
     answer = await scope.session.ask("approval", ApprovalVerdict, {"workflow": scope.document(), "steps": steps, "approvals": []})
     _judged(scope, answer)
-    terms = answer.verdict.approval
-    scope.draft.status["approval"] = {
-        "required": terms.required,
-        "count": terms.count,
-        "groups": terms.groups,
-        "notRequester": terms.not_requester,
-        "reasons": [reason_document(r) for r in answer.verdict.reasons[:10]],
-    }
+    scope.draft.status["approval"] = terms_of(answer)
     return _said(answer)
 
 
