@@ -19,7 +19,7 @@ class DryRunStepResult(Status):
     step_number: Count = Field(description="The step.")
     action: Word = Field(description="Its action.")
     would_succeed: bool = Field(description="Whether every request of it would have been accepted.")
-    simulated_duration: Word | None = Field(default=None, description="How long the step is thought to take.")
+    simulated_duration: Word | None = Field(default=None, description="How long it took to try the step.")
     validation_errors: Texts | None = Field(default=None, description="Why it would not have gone well.")
 
 

@@ -133,7 +133,7 @@ class Report:
         results = self.dry_run.get("stepResults") or []
         for step in results:
             name = clean(names.get(step["stepNumber"], ""))
-            took = f", takes about {step['simulatedDuration']}" if step.get("simulatedDuration") else ""
+            took = f", tried in {step['simulatedDuration']}" if step.get("simulatedDuration") else ""
             word = "would succeed" if step["wouldSucceed"] else "would fail"
             yield f"{_MARKS[step['wouldSucceed']]} {step['stepNumber']:>3} {name} ({step['action']}): {word}{took}"
             yield from (f"      {clean(error)}" for error in step.get("validationErrors") or [])

@@ -97,7 +97,7 @@ def test_the_report_tells_steps_changes_checks_approval_and_what_to_look_at_firs
         "plan ab, parallel, estimated to take 1m; simulating took 1.5s",
         "",
         "steps",
-        "  ✔   1 s1 (scale_deployment): would succeed, takes about 10s",
+        "  ✔   1 s1 (scale_deployment): would succeed, tried in 10s",
         "  ✘   2 s2 (notify_only): would fail",
         "        no? right",
         "  … and 1 more",
