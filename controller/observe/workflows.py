@@ -174,8 +174,7 @@ def _phases_left(was: Json, status: Json, now: datetime) -> Iterator[tuple[str, 
         until = later[0] if later else ended or now
         seconds = _seconds(entered[phase], until)
         if phase == was.get("phase"):
-            with suppress(ValueError):
-                seconds -= stopwatch.uncounted(was, until).total_seconds()
+            seconds -= stopwatch.uncounted(was, until).total_seconds()
         yield phase, max(0.0, seconds)
 
 
