@@ -146,7 +146,8 @@ class WorkflowReconciler:
         except InvalidError as exc:
             # Nothing would bring the key back, and nobody would know: it is tried again, and told.
             observer.status_failed()
-            self._parts.events.emit(workflow, "Warning", "StatusRefused", str(exc), "Reconcile")
+            told = f"{exc}; it is tried again, and goes on once whoever wrote that field (a policy's text, another executor) mends it"
+            self._parts.events.emit(workflow, "Warning", "StatusRefused", told, "Reconcile")
             raise RetryableError(str(exc)) from exc
         except ApiError:
             observer.status_failed()
