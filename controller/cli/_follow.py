@@ -124,16 +124,16 @@ async def statuses_patiently(
     """
     deadline = time.monotonic() + seconds
     silent_since: float | None = None
-    had_news = False
+    answered = False
     while True:
         try:
             async for seen in statuses(cluster, namespace, name, seconds=deadline - time.monotonic()):
-                silent_since, had_news = None, True
+                silent_since, answered = None, True
                 yield seen
         except (RetryableError, ForbiddenError) as exc:
-            if isinstance(exc, ForbiddenError) and not had_news:
+            # An API server that has just started refuses everything for a moment; one that was there all along means it.
+            if isinstance(exc, ForbiddenError) and not answered and silent_since is None:
                 raise
-            # An API server that has just started refuses everything for a moment.
             silent_since = silent_since or time.monotonic()
             silent(str(exc))
             if time.monotonic() - silent_since > _PATIENCE:

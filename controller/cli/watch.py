@@ -16,7 +16,7 @@ from controller.cli._follow import Change, changes, statuses_patiently
 from controller.cli._screen import Screen, can_be_drawn_on, shown
 from controller.cli._text import clean
 from controller.cli._tree import Line, draw, ending, plan_of
-from controller.cli._workflow import Document, add_workflow_arguments, on_cluster, read_workflow, seconds_argument
+from controller.cli._workflow import Document, add_workflow_arguments, on_cluster, read_workflow, refusals, seconds_argument
 from controller.cluster.client import Cluster
 from controller.cluster.errors import NotFoundError
 from controller.core.phases import COMPLETED
@@ -56,17 +56,18 @@ async def _every_state(cluster: Cluster, arguments: argparse.Namespace, silent: 
     """Every state until the workflow has ended; ``silent`` collects why there is no news.
 
     Raises:
-        CommandError: it did not end in time, or was deleted.
+        CommandError: it did not end in time, or was deleted, or the user may not watch it.
     """
     namespace, name = arguments.namespace, arguments.name
-    try:
-        async for seen in statuses_patiently(cluster, namespace, name, seconds=arguments.timeout, silent=silent.append):
-            silent.clear()
-            yield seen
-    except TimeoutError as exc:
-        raise CommandError(str(exc), Exit.NO) from exc
-    except NotFoundError as exc:
-        raise CommandError(f"workflow {namespace}/{name} was deleted", Exit.NO) from exc
+    with refusals(f"watch workflow {namespace}/{name}", "workflow-viewer", namespace):
+        try:
+            async for seen in statuses_patiently(cluster, namespace, name, seconds=arguments.timeout, silent=silent.append):
+                silent.clear()
+                yield seen
+        except TimeoutError as exc:
+            raise CommandError(str(exc), Exit.NO) from exc
+        except NotFoundError as exc:
+            raise CommandError(f"workflow {namespace}/{name} was deleted", Exit.NO) from exc
 
 
 # a line per change

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
-from support.commands import Phasegate, ended
+from support.commands import Phasegate, Said, ended
+from support.faults import FaultProxy, Seen
+from support.planes import kubeconfig
 from support.workflows import World, chain, doomed, phase, tell, waiting, workflow
 
 from controller.cli import main
@@ -51,6 +54,33 @@ async def test_watching_ends_when_the_workflow_is_deleted(world: World, phasegat
     await world.cluster.delete(WORKFLOW, world.namespace, "w")
     said = await ended(watching)
     assert (said.code, said.err) == (1, f"phasegate: workflow {world.namespace}/w was deleted\n"), said
+
+
+async def watched(world: World, phasegate: Phasegate, folder: Path, *answers: int) -> Said:
+    """What `phasegate watch` says if the API server answers like that at first."""
+    await world.create(workflow("w", tell()))
+    left = iter(answers)
+
+    async def stumble(_: Seen) -> int | None:
+        return next(left, None)
+
+    async with FaultProxy(phasegate.plane.server, re.compile(r"^GET .*/workflowexecutions$"), meddler=stumble) as proxy:
+        through = kubeconfig(phasegate.plane.users["viewer"], folder / "kubeconfig", server=proxy.url)
+        return await phasegate("watch", "w", "-n", world.namespace, kubeconfig=through)
+
+
+async def test_an_api_server_that_refuses_everything_while_it_starts_is_waited_for(
+    world: World, phasegate: Phasegate, tmp_path: Path
+) -> None:
+    said = await watched(world, phasegate, tmp_path, 503, 403, 403)
+    assert (said.code, said.err) == (0, ""), said
+
+
+async def test_who_may_not_watch_is_told_so_at_once(world: World, phasegate: Phasegate, tmp_path: Path) -> None:
+    said = await watched(world, phasegate, tmp_path, 403)
+    assert said.code == 1, said
+    assert said.err.startswith(f"phasegate: you may not watch workflow {world.namespace}/w: the API server says: ")
+    assert said.err.endswith(f"ask for the role workflow-viewer in namespace {world.namespace}\n")
 
 
 async def test_watching_gives_up_when_it_is_told_to(world: World, phasegate: Phasegate) -> None:
