@@ -105,6 +105,10 @@ class Draft:
         """One step's status."""
         return str(self.step(number)["status"])
 
+    def completed_steps(self) -> list[int]:
+        """Steps that have been completed."""
+        return [entry["stepNumber"] for entry in self._steps if entry["status"] == "completed"]
+
     def executing(self) -> list[int]:
         """Steps that have an attempt under way."""
         return [entry["stepNumber"] for entry in self._steps if entry["status"] == "executing"]
@@ -181,7 +185,7 @@ class Draft:
             self.status["failedStep"] = fault.step
             self.status["failedAction"] = self.step(fault.step)["action"]
             self.status["executionSnapshot"] = {
-                "completedSteps": [e["stepNumber"] for e in self._steps if e["status"] == "completed"],
+                "completedSteps": self.completed_steps(),
                 "currentStep": fault.step,
                 **fault.snapshot,
             }
@@ -430,7 +434,7 @@ class Draft:
         done = sum(e["status"] in _DONE for e in self._steps)
         status["currentStep"] = min(self.executing(), default=0)
         if self.phase not in {phases.ROLLING_BACK, phases.ROLLED_BACK} and not status.get("rollbackStartTime"):
-            status["completedSteps"] = sum(e["status"] == "completed" for e in self._steps)
+            status["completedSteps"] = len(self.completed_steps())
             progress = 100 * done // len(self._steps) if self._steps else 0
             status["progress"] = max(progress, self._original.get("progress", 0))
         generation = status["observedGeneration"] = self._workflow["metadata"].get("generation", 0)

@@ -44,8 +44,7 @@ async def monitor(scope: Scope) -> None:
     elif verdict.decision is Decision.DENY:
         draft.fail(fault_of(answer, "monitoring_failed"))
     else:
-        done = sum(entry["status"] == "completed" for entry in draft.steps())
-        told = f"{done} of {draft.status['totalSteps']} steps completed, outcome {verdict.outcome}"
+        told = f"{len(draft.completed_steps())} of {draft.status['totalSteps']} steps completed, outcome {verdict.outcome}"
         draft.complete(verdict.outcome, _with_warnings(told, answer))
 
 
