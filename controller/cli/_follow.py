@@ -120,20 +120,21 @@ async def statuses_patiently(
         TimeoutError: it has not ended within ``seconds``.
         NotFoundError: there is no such workflow, or no longer.
         RetryableError: the API server has not answered for 30 s.
-        ForbiddenError: the user may not watch it, or for 30 s not any more.
+        ForbiddenError: the first answer is that the user may not watch it, or it has been the answer for 30 s.
     """
     deadline = time.monotonic() + seconds
     silent_since: float | None = None
-    answered = False
+    is_first = True
     while True:
         try:
             async for seen in statuses(cluster, namespace, name, seconds=deadline - time.monotonic()):
-                silent_since, answered = None, True
+                silent_since, is_first = None, False
                 yield seen
         except (RetryableError, ForbiddenError) as exc:
             # An API server that has just started refuses everything for a moment; one that was there all along means it.
-            if isinstance(exc, ForbiddenError) and not answered and silent_since is None:
+            if isinstance(exc, ForbiddenError) and is_first:
                 raise
+            is_first = False
             silent_since = silent_since or time.monotonic()
             silent(str(exc))
             if time.monotonic() - silent_since > _PATIENCE:

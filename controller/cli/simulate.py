@@ -223,14 +223,16 @@ async def _ended(cluster: Cluster, made: Document, seconds: float) -> Document:
     """The simulated workflow once there is no more to learn: it has ended, or nothing but a person's yes is missing."""
     namespace, name = made["metadata"]["namespace"], made["metadata"]["name"]
     seen = made
-    try:
-        async for seen in statuses_patiently(cluster, namespace, name, seconds=seconds):
-            if _waits_for_a_person(seen):
-                break
-    except TimeoutError as exc:
-        raise CommandError(f"the simulation {namespace}/{name} has not ended within {seconds:g} s: {state_of(seen)}", Exit.NO) from exc
-    except NotFoundError as exc:
-        raise CommandError(f"the simulation {namespace}/{name} was deleted by someone else", Exit.NO) from exc
+    with refusals(f"watch the simulation {namespace}/{name}", "workflow-viewer", namespace):
+        try:
+            async for seen in statuses_patiently(cluster, namespace, name, seconds=seconds):
+                if _waits_for_a_person(seen):
+                    break
+        except TimeoutError as exc:
+            message = f"the simulation {namespace}/{name} has not ended within {seconds:g} s: {state_of(seen)}"
+            raise CommandError(message, Exit.NO) from exc
+        except NotFoundError as exc:
+            raise CommandError(f"the simulation {namespace}/{name} was deleted by someone else", Exit.NO) from exc
     return seen
 
 

@@ -57,7 +57,7 @@ async def test_watching_ends_when_the_workflow_is_deleted(world: World, phasegat
 
 
 async def watched(world: World, phasegate: Phasegate, folder: Path, *answers: int) -> Said:
-    """What `phasegate watch` says if the API server answers like that at first."""
+    """What `phasegate watch` says if, once it has found the workflow, the API server answers like that before it answers as it should."""
     await world.create(workflow("w", tell()))
     left = iter(answers)
 
@@ -69,7 +69,7 @@ async def watched(world: World, phasegate: Phasegate, folder: Path, *answers: in
         return await phasegate("watch", "w", "-n", world.namespace, kubeconfig=through)
 
 
-async def test_an_api_server_that_refuses_everything_while_it_starts_is_waited_for(
+async def test_an_api_server_that_goes_away_at_once_and_refuses_everything_as_it_comes_back_is_waited_for(
     world: World, phasegate: Phasegate, tmp_path: Path
 ) -> None:
     said = await watched(world, phasegate, tmp_path, 503, 403, 403)

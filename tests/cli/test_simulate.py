@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from support.commands import Phasegate, ended
 from support.controller import ControllerProcess
+from support.faults import FaultProxy, Seen
 from support.planes import kubeconfig
 from support.workflows import (
     CONFIG,
@@ -285,6 +287,18 @@ async def test_who_may_only_look_is_told_which_role_it_takes_to_simulate(world: 
     said = await phasegate("simulate", "-", "-n", world.namespace, user="viewer", stdin=text(workflow("w", tell())))
     assert (said.code, said.out) == (1, ""), said
     assert f"ask for the role workflow-author in namespace {world.namespace}" in said.err
+
+
+async def test_who_may_simulate_but_not_watch_is_told_which_role_it_takes(world: World, phasegate: Phasegate, tmp_path: Path) -> None:
+    async def refuse(_: Seen) -> int:
+        return 403
+
+    async with FaultProxy(phasegate.plane.server, re.compile(r"^GET .*/workflowexecutions$"), meddler=refuse) as proxy:
+        through = kubeconfig(phasegate.plane.users["author"], tmp_path / "kubeconfig", server=proxy.url)
+        said = await phasegate("simulate", "-", "-n", world.namespace, kubeconfig=through, stdin=text(workflow("w", tell())))
+    assert (said.code, said.out) == (1, ""), said
+    assert f"you may not watch the simulation {world.namespace}/w-simulation-" in said.err
+    assert f"ask for the role workflow-viewer in namespace {world.namespace}" in said.err
 
 
 async def test_a_workflow_that_the_api_server_does_not_take_is_wrong_input(world: World, phasegate: Phasegate) -> None:
