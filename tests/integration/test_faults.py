@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.controller import ControllerProcess
+from support.faults import Seen, between
 from support.workflows import (
     CONFIG,
     DEPLOYMENT,
@@ -219,3 +220,17 @@ async def test_a_right_that_is_missing_for_a_moment_only_costs_a_moment(world: W
         await world.until(EXECUTION, "w-step-1", lambda a: "forbidden" in str(a.get("status")))
     found = await world.ended("w")
     assert (phase(found), found["status"]["stepStatuses"][0]["attempts"]) == ("completed", 1), told(found)
+
+
+async def test_a_status_that_the_api_server_refuses_is_told_and_tried_again(world: World, controller: ControllerProcess) -> None:
+    left = [2]
+
+    async def refuse(_: Seen) -> int | None:
+        left[0] -= 1
+        return 422 if left[0] >= 0 else None
+
+    async with between(controller, r"^PUT .*/workflowexecutions/w/status$", "--no-leader-elect", meddler=refuse):
+        found = await world.run(workflow("w", tell()))
+        said = await world.told("w", "StatusRefused")
+    assert (phase(found), states(found)) == ("completed", ["completed"]), told(found)
+    assert said.startswith(f"update WorkflowExecution/status {world.namespace}/w: 422 Invalid: meddled with; it is tried again"), said
