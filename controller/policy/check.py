@@ -83,7 +83,7 @@ class Checker:
                 return None, [PolicyProblem(SET, "", 0, 0, str(exc), remedies.TOO_MUCH)]
             document = _document(ended)
             if _was_cut_short(document) and (whole := await self._take_its_time(arguments, folder)) is not None:
-                # The first word would have known the place, but goes by the clock on the wall, which runs on a busy machine, too.
+                # The first run goes by the clock on the wall, which runs on a busy machine, too; where it is right, it names the place.
                 ended, document = whole, _document(whole)
         errors = document.get("errors") or []
         if errors:
