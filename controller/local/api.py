@@ -53,7 +53,10 @@ class Api:
     def _send(self, method: str, path: str, document: Mapping[str, Any] | None) -> Answer:
         handlers: list[urllib.request.BaseHandler] = [_DIRECT]
         if self.authority is not None:
-            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.authority))))
+            try:
+                handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.authority))))
+            except OSError:
+                return Answer(0)  # a server that is starting has not written its certificate yet, or only half of it
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
         body = None if document is None else json.dumps(document).encode()
         request = urllib.request.Request(self.server + path, body, headers, method=method)  # noqa: S310 - our own address

@@ -229,7 +229,8 @@ async def test_a_status_that_the_api_server_refuses_is_told_and_tried_again(worl
         left[0] -= 1
         return 422 if left[0] >= 0 else None
 
-    async with between(controller, r"^PUT .*/workflowexecutions/w/status$", "--no-leader-elect", meddler=refuse):
+    ours = f"^PUT .*/namespaces/{world.namespace}/workflowexecutions/w/status$"
+    async with between(controller, ours, "--no-leader-elect", meddler=refuse):
         found = await world.run(workflow("w", tell()))
         said = await world.told("w", "StatusRefused")
     assert (phase(found), states(found)) == ("completed", ["completed"]), told(found)

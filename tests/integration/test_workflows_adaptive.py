@@ -237,7 +237,7 @@ async def test_an_adjustment_that_cannot_be_meant_is_denied_and_nothing_is_sent(
 
 async def test_the_same_adjusted_attempt_is_made_after_a_crash_before_it_was_made(world: World, controller: ControllerProcess) -> None:
     await world.roll_out(deployment())
-    async with between(controller, r"^POST .*/kubernetesexecutions$", "--no-leader-elect") as proxy:
+    async with between(controller, f"^POST .*/namespaces/{world.namespace}/kubernetesexecutions$", "--no-leader-elect") as proxy:
         async with ruled(world, "dispatch", ADJUST):
             proxy.arm(0, Moment.BEFORE, controller.kill)
             await world.create(workflow("w", scale(), **allowing("dynamicStepAdjustment")))

@@ -103,14 +103,16 @@ def refusing(status: int, times: int, *, dry_run: bool = False) -> Callable[[See
     return meddle
 
 
-WRITES = r"^(PATCH .*/configmaps/settings|POST .*/kubernetesexecutions)$"
+def writes(world: World) -> str:
+    """What changes the ConfigMap of this test, or asks for it."""
+    return f"^(PATCH .*/namespaces/{world.namespace}/configmaps/settings|POST .*/namespaces/{world.namespace}/kubernetesexecutions)$"
 
 
 async def test_what_is_refused_in_the_rehearsal_of_the_attempt_is_a_validation_error_too(
     world: World, controller: ControllerProcess
 ) -> None:
     await world.create(config_map())
-    async with between(controller, WRITES, "--no-leader-elect", meddler=refusing(422, 1, dry_run=True)):
+    async with between(controller, writes(world), "--no-leader-elect", meddler=refusing(422, 1, dry_run=True)):
         found, entry = await failed_step(world, workflow("w", write(1, "new"), executionStrategy=UNREHEARSED))
     wanted = ("validation_error", "dry_run_failed", 0)
     assert (entry["errorType"], found["status"]["failureReason"], entry["retriesAttempted"]) == wanted, told(found)
@@ -122,7 +124,7 @@ async def test_a_target_that_changes_under_every_try_is_a_resource_conflict_and_
     world: World, controller: ControllerProcess, attempts: int
 ) -> None:
     await world.create(config_map())
-    async with between(controller, WRITES, "--no-leader-elect", meddler=refusing(409, 3 * attempts)):
+    async with between(controller, writes(world), "--no-leader-elect", meddler=refusing(409, 3 * attempts)):
         found = await world.run(workflow("w", write(1, "new"), executionStrategy=UNREHEARSED))
     (entry,) = found["status"]["stepStatuses"]
     assert entry["retriesAttempted"] == 1

@@ -260,6 +260,14 @@ def test_with_the_controller_up_waits_until_policies_are_active_in_opa(own: loca
     assert local.up(own.state, controller=False) == plane, "a running controller is left alone"
 
 
+@pytest.mark.parametrize("written", [None, "", "-----BEGIN CERTIFICATE-----\nMIID"], ids=["nothing", "empty", "half"])
+def test_a_server_whose_certificate_is_not_written_yet_does_not_answer(tmp_path: Path, own: local.Plane, written: str | None) -> None:
+    authority = tmp_path / "apiserver.crt"
+    if written is not None:
+        authority.write_text(written)
+    assert Api(own.server, authority=authority).get("/readyz").status == 0
+
+
 def test_a_killed_controller_is_mended_by_the_next_up(own: local.Plane) -> None:
     before = local.up(own.state)
     before.stop("controller")
