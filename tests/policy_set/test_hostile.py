@@ -162,7 +162,8 @@ async def test_a_megabyte_of_text_is_refused_in_words_that_stay_short(opa: Path)
     many = "".join(f'deny contains "c{n}" if input.workflow.metadata.labels.x{n} == "{"y" * 60}"\n' for n in range(8000))
     assert len(many) > 900_000
     (problem, *_) = await refused(opa, paths.POLICIES, text=PACKAGE + many)
-    assert "opa parse said more than 8 MiB" in problem.message
+    # Which bound is met first depends on how the heap grows.
+    assert problem.message.startswith(("opa parse said more than 8 MiB", "opa parse needed more memory than 300 MiB"))
     assert "split the file" in problem.remedy
     # A mistake in column 900,000 is told without the line.
     (problem, *_) = await refused(opa, paths.POLICIES, text=PACKAGE + 'deny contains "x" if input.x == [' + "1, " * 300_000 + "}\n")
