@@ -35,7 +35,7 @@ demo: setup ## three workflows on a real control plane, live (KEEP=1 leaves it r
 
 test: setup programs lint types drift policy ## everything that CI asks: lint, types, drift, policies, tests
 	@$(BIN)/python -m controller.local.programs promtool > /dev/null
-	$(BIN)/python -m pytest --reruns=1 $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 bench: setup programs ## measure: .bench/report.md and report.json (ONLY=name for one)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

@@ -22,13 +22,6 @@ from controller.local.plane import Plane
 Kubectl = Callable[..., str]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say why a test needed its second try (`make test`): it is a fault of the test or of the program, though not today's."""
-    for report in terminalreporter.stats.get("rerun", []):
-        terminalreporter.write_sep("=", f"{report.nodeid} failed in its first try ({report.when})")
-        terminalreporter.write_line(report.longreprtext)
-
-
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """The control plane of the session, without a controller."""
