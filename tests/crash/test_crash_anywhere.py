@@ -106,7 +106,7 @@ async def one_run(bench: Bench, at: int, moment: Moment) -> tuple[History, int]:
     proxy.arm(at, moment, lambda: forks.kill(pids.pop()))
     await cluster.create(WORKFLOW, namespace, WORKFLOW_OBJECT)
     history = History()
-    async with watched(cluster, namespace, (WORKFLOW, EXECUTION, CONFIG_MAP), history.take):
+    async with watched(cluster, namespace, (WORKFLOW, EXECUTION, CONFIG_MAP), history.take) as caught_up:
         pids.append(forks.start(kubeconfig))
         try:
             await until(lambda: proxy.struck or history.ended(), 30, f"request {at} of a run, or its end")
@@ -116,6 +116,7 @@ async def one_run(bench: Bench, at: int, moment: Moment) -> tuple[History, int]:
             count = len(proxy.seen)
             # What a second controller would still do, it does now.
             await asyncio.sleep(0.05)
+            await caught_up()
         finally:
             # A request that a killed controller has left on its way must not kill it a second time.
             proxy.disarm()

@@ -125,7 +125,7 @@ async def play(stage: Stage, example: str, *, kills: int, seed: int) -> Document
         kind = known(document["apiVersion"], document["kind"])
         await stage.admin.create(kind, None if document["kind"] == "Namespace" else namespace, document)
     history = History()
-    async with watched(stage.admin, namespace, (WORKFLOW, EXECUTION, CONFIG_MAP, DEPLOYMENT), history.take):
+    async with watched(stage.admin, namespace, (WORKFLOW, EXECUTION, CONFIG_MAP, DEPLOYMENT), history.take) as caught_up:
         await stage.admin.create(WORKFLOW, namespace, documents(example, namespace)[0])
         approval = asyncio.create_task(approve(stage.approver, namespace, history))
         pid = stage.forks.start(stage.kubeconfig)
@@ -139,6 +139,7 @@ async def play(stage: Stage, example: str, *, kills: int, seed: int) -> Document
             await approval
             await until(lambda: history.status.get("phase") in TERMINAL, 60, f"the end of {example}")
             await asyncio.sleep(0.1)
+            await caught_up()
         finally:
             approval.cancel()
             stage.forks.kill(pid)
