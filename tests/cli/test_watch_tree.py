@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from support.workflows import World, chain, config_map, doomed, phase, tell, waiting, workflow, write
+from support.workflows import World, chain, config_map, doomed, phase, seen_by, tell, waiting, workflow, write
 
 from controller.cli._text import clean, columns, cut, pad, spoken
 from controller.cli._tree import draw, plan_of
@@ -368,7 +368,9 @@ async def test_an_api_server_that_goes_away_for_a_while_is_told_and_waited_for(w
             at = await seen.until("! no news: ", since=at)
         finally:
             plane.start("kube-apiserver")
-        await world.patch(WORKFLOW, "w", {"spec": {"suspend": False}})
+        # By a connection of its own: the former ones ended with the server.
+        async with seen_by(plane.kubeconfig, world.namespace) as again:
+            await again.patch(WORKFLOW, "w", {"spec": {"suspend": False}})
         assert await seen.ended() == 0, seen.text()[-1000:]
         assert "no news" not in after(seen.text())
 
